@@ -1,0 +1,20 @@
+//! TransUNet for medical images: DICOM series in, DICOM SEG out, one native library with a C API.
+//!
+//! Layers, each sees only those below it: `ffi` and the command; [`infer`] and [`model`]; [`network`], [`dicom`];
+//! [`volume`], [`labelmap`], [`geometry`], [`config`], [`control`], [`error`].
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod control;
+pub mod device;
+pub mod dicom;
+pub mod error;
+pub mod geometry;
+pub mod infer;
+pub mod labelmap;
+pub mod labels;
+pub mod model;
+pub mod network;
+pub mod volume;
+
+pub use error::{Error, Result};
