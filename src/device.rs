@@ -65,7 +65,8 @@ impl Device {
         self.fallback.as_deref()
     }
 
-    pub(crate) fn burn(&self) -> &DispatchDevice {
+    /// The device as Burn names it, for tensors that go with this device's network.
+    pub fn burn(&self) -> &DispatchDevice {
         &self.burn
     }
 }

@@ -1,5 +1,73 @@
 //! The network: hybrid ViT encoder, cascaded decoder with skips, segmentation head.
+//!
+//! Source: Chen et al., TransUNet, arXiv:2102.04306; numbers agree with the authors' code.
 
 mod architecture;
+mod decoder;
+pub mod layers;
+mod observe;
+mod state;
+mod stem;
+mod transformer;
+mod upsample;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 
 pub use architecture::{Architecture, PATCH, Stem};
+pub use decoder::DecoderBlock;
+pub use observe::Observe;
+pub use state::{collect, fill};
+pub use stem::Unit;
+pub use transformer::Block;
+pub use upsample::bilinear;
+
+/// TransUNet with the field names of the original's checkpoints.
+#[derive(Module, Debug)]
+pub struct TransUNet<B: Backend> {
+    pub transformer: transformer::Transformer<B>,
+    pub decoder: decoder::Decoder<B>,
+    pub segmentation_head: layers::Conv2d<B>,
+    channels: usize,
+    skips: usize,
+}
+
+impl<B: Backend> TransUNet<B> {
+    /// A network without values; [`fill`] gives it some.
+    pub fn new(config: &Architecture, device: &B::Device) -> Self {
+        TransUNet {
+            transformer: transformer::Transformer::new(config, device),
+            decoder: decoder::Decoder::new(config, device),
+            segmentation_head: layers::Conv2d::new(
+                [config.classes, config.decoder_channels[3], 3, 3],
+                true,
+                1,
+                1,
+                device,
+            ),
+            channels: config.channels,
+            skips: config.skips,
+        }
+    }
+
+    /// `[b, 1 or channels, h, w]` to logits `[b, classes, h, w]`; any h and w.
+    ///
+    /// One channel is repeated. Heights and widths that are no multiple of 16 are padded with zeros to the right and
+    /// below, and the logits cropped.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.forward_observed(x, &mut ())
+    }
+
+    /// As [`TransUNet::forward`], showing every intermediate result to `observe`.
+    pub fn forward_observed(&self, x: Tensor<B, 4>, observe: &mut impl Observe<B>) -> Tensor<B, 4> {
+        let [_, channels, height, width] = x.dims();
+        let x = if channels == 1 && self.channels > 1 { x.repeat_dim(1, self.channels) } else { x };
+        let padded = [height, width].map(|side| side.next_multiple_of(PATCH));
+        let x = if padded == [height, width] { x } else { x.pad((0, padded[1] - width, 0, padded[0] - height), 0.0) };
+        let (tokens, skips) = self.transformer.forward(x, observe);
+        let skips = skips.into_iter().flatten().take(self.skips);
+        let logits = self.segmentation_head.forward(self.decoder.forward(tokens, skips, observe));
+        if padded == [height, width] { logits } else { logits.narrow(2, 0, height).narrow(3, 0, width) }
+    }
+}

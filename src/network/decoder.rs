@@ -1,0 +1,96 @@
+//! The cascaded decoder: upsample by two, join the skip of the same scale, convolve; four times.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use burn::tensor::backend::Backend;
+
+use super::architecture::Architecture;
+use super::layers::{BatchNorm, Conv2d};
+use super::observe::Observe;
+use super::upsample::bilinear;
+
+#[derive(Module, Debug)]
+pub struct Decoder<B: Backend> {
+    pub conv_more: ConvNorm<B>,
+    pub blocks: Vec<DecoderBlock<B>>,
+}
+
+/// 3x3 convolution without bias, batch normalisation, ReLU.
+#[derive(Module, Debug)]
+pub struct ConvNorm<B: Backend> {
+    pub conv: Conv2d<B>,
+    pub norm: BatchNorm<B>,
+}
+
+#[derive(Module, Debug)]
+pub struct DecoderBlock<B: Backend> {
+    pub conv1: ConvNorm<B>,
+    pub conv2: ConvNorm<B>,
+}
+
+impl<B: Backend> ConvNorm<B> {
+    pub fn new(inputs: usize, outputs: usize, device: &B::Device) -> Self {
+        ConvNorm {
+            conv: Conv2d::new([outputs, inputs, 3, 3], false, 1, 1, device),
+            norm: BatchNorm::new(outputs, device),
+        }
+    }
+
+    /// `[b, in, h, w]` to `[b, out, h, w]`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        relu(self.norm.forward(self.conv.forward(x)))
+    }
+}
+
+impl<B: Backend> DecoderBlock<B> {
+    pub fn new(inputs: usize, skip: usize, outputs: usize, device: &B::Device) -> Self {
+        DecoderBlock {
+            conv1: ConvNorm::new(inputs + skip, outputs, device),
+            conv2: ConvNorm::new(outputs, outputs, device),
+        }
+    }
+
+    /// Upsampled `[b, in, h, w]` and a skip `[b, skip, h, w]` to `[b, out, h, w]`.
+    pub fn forward(&self, up: Tensor<B, 4>, skip: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
+        let x = match skip {
+            Some(skip) => Tensor::cat(vec![up, skip], 1),
+            None => up,
+        };
+        self.conv2.forward(self.conv1.forward(x))
+    }
+}
+
+impl<B: Backend> Decoder<B> {
+    pub fn new(config: &Architecture, device: &B::Device) -> Self {
+        let skips = config.skip_channels();
+        let mut inputs = config.head_channels;
+        let blocks = (config.decoder_channels.into_iter().zip(skips))
+            .map(|(outputs, skip)| DecoderBlock::new(std::mem::replace(&mut inputs, outputs), skip, outputs, device))
+            .collect();
+        Decoder { conv_more: ConvNorm::new(config.hidden, config.head_channels, device), blocks }
+    }
+
+    /// `[b, hidden, h, w]` and skips, deepest first, to `[b, decoder_channels[3], 16h, 16w]`.
+    pub fn forward(
+        &self,
+        x: Tensor<B, 4>,
+        mut skips: impl Iterator<Item = Tensor<B, 4>>,
+        observe: &mut impl Observe<B>,
+    ) -> Tensor<B, 4> {
+        let mut x = self.conv_more.forward(x);
+        observe.see("decoder.conv_more", &x);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let skip = skips.next();
+            if let Some(skip) = &skip {
+                observe.see(&format!("skip.{index}"), skip);
+            }
+            let [_, _, height, width] = x.dims();
+            let up = bilinear(x, [2 * height, 2 * width]);
+            observe.see(&format!("decoder.blocks.{index}.up"), &up);
+            x = block.forward(up, skip);
+            observe.see(&format!("decoder.blocks.{index}"), &x);
+        }
+        x
+    }
+}

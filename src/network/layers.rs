@@ -1,0 +1,187 @@
+//! Building blocks whose fields carry the names of the checkpoint's tensors, in the checkpoint's layout.
+//!
+//! All are created without values; `network::state` fills them by name.
+
+use burn::module::{Module, Param, ParamId, RunningState};
+use burn::tensor::backend::Backend;
+use burn::tensor::module::{conv2d, linear, max_pool2d};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+/// A parameter that has a shape but no values yet.
+fn empty<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| {
+            let zeros = Tensor::zeros(shape, device);
+            if require_grad { zeros.require_grad() } else { zeros }
+        },
+        device.clone(),
+        true,
+        shape.into(),
+    )
+}
+
+/// Standard deviations by `(x - mean) / sqrt(variance + epsilon)` over the last dimension, biased variance.
+fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
+    let centered = x.clone() - x.mean_dim(2);
+    let variance = centered.clone().square().mean_dim(2);
+    centered / (variance + epsilon).sqrt()
+}
+
+/// `x * weight + bias`, one weight and bias for each channel of `x` `[b, c, h, w]`.
+fn scale_channels<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 1>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+    let [channels] = weight.dims();
+    x * weight.reshape([1, channels, 1, 1]) + bias.reshape([1, channels, 1, 1])
+}
+
+/// Convolution with a square kernel, weight `[out, in, k, k]`.
+#[derive(Module, Debug)]
+pub struct Conv2d<B: Backend> {
+    pub weight: Param<Tensor<B, 4>>,
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    stride: usize,
+    padding: usize,
+}
+
+impl<B: Backend> Conv2d<B> {
+    pub fn new(shape: [usize; 4], bias: bool, stride: usize, padding: usize, device: &B::Device) -> Self {
+        let bias = bias.then(|| empty([shape[0]], device));
+        Conv2d { weight: empty(shape, device), bias, stride, padding }
+    }
+
+    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let bias = self.bias.as_ref().map(Param::val);
+        conv2d(x, self.weight.val(), bias, options(self.stride, self.padding))
+    }
+}
+
+fn options(stride: usize, padding: usize) -> ConvOptions<2> {
+    ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1)
+}
+
+/// Convolution whose weight is standardised over (in, k, k) for each output channel, without bias
+/// (Qiao et al., arXiv:1903.10520; epsilon 1e-5 inside the root, biased variance).
+#[derive(Module, Debug)]
+pub struct StdConv2d<B: Backend> {
+    pub weight: Param<Tensor<B, 4>>,
+    stride: usize,
+    padding: usize,
+}
+
+impl<B: Backend> StdConv2d<B> {
+    pub fn new(shape: [usize; 4], stride: usize, padding: usize, device: &B::Device) -> Self {
+        StdConv2d { weight: empty(shape, device), stride, padding }
+    }
+
+    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let weight = self.weight.val();
+        let shape @ [out, inputs, height, width] = weight.dims();
+        let weight = standardize(weight.reshape([1, out, inputs * height * width]), 1e-5).reshape(shape);
+        conv2d(x, weight, None, options(self.stride, self.padding))
+    }
+}
+
+/// Normalisation over groups of channels (Wu and He, arXiv:1803.08494).
+#[derive(Module, Debug)]
+pub struct GroupNorm<B: Backend> {
+    pub weight: Param<Tensor<B, 1>>,
+    pub bias: Param<Tensor<B, 1>>,
+    groups: usize,
+    epsilon: f64,
+}
+
+impl<B: Backend> GroupNorm<B> {
+    pub fn new(groups: usize, channels: usize, epsilon: f64, device: &B::Device) -> Self {
+        GroupNorm { weight: empty([channels], device), bias: empty([channels], device), groups, epsilon }
+    }
+
+    /// Shape is kept: `[b, c, h, w]`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let shape @ [batch, channels, height, width] = x.dims();
+        let group = channels / self.groups * height * width;
+        let x = standardize(x.reshape([batch, self.groups, group]), self.epsilon).reshape(shape);
+        scale_channels(x, self.weight.val(), self.bias.val())
+    }
+}
+
+/// Normalisation by running statistics (Ioffe and Szegedy, arXiv:1502.03167), epsilon 1e-5.
+#[derive(Module, Debug)]
+pub struct BatchNorm<B: Backend> {
+    pub weight: Param<Tensor<B, 1>>,
+    pub bias: Param<Tensor<B, 1>>,
+    pub running_mean: RunningState<Tensor<B, 1>>,
+    pub running_var: RunningState<Tensor<B, 1>>,
+}
+
+impl<B: Backend> BatchNorm<B> {
+    pub fn new(channels: usize, device: &B::Device) -> Self {
+        BatchNorm {
+            weight: empty([channels], device),
+            bias: empty([channels], device),
+            running_mean: RunningState::new(Tensor::zeros([channels], device)),
+            running_var: RunningState::new(Tensor::ones([channels], device)),
+        }
+    }
+
+    /// Shape is kept: `[b, c, h, w]`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let scale = self.weight.val() / (self.running_var.value() + 1e-5).sqrt();
+        let shift = self.bias.val() - self.running_mean.value() * scale.clone();
+        scale_channels(x, scale, shift)
+    }
+}
+
+/// Normalisation of each token, epsilon 1e-6 as in ViT.
+#[derive(Module, Debug)]
+pub struct LayerNorm<B: Backend> {
+    pub weight: Param<Tensor<B, 1>>,
+    pub bias: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> LayerNorm<B> {
+    pub fn new(width: usize, device: &B::Device) -> Self {
+        LayerNorm { weight: empty([width], device), bias: empty([width], device) }
+    }
+
+    /// Shape is kept: `[b, tokens, width]`.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let primitive = |x: TensorPrimitive<B>| x.tensor();
+        Tensor::from_primitive(TensorPrimitive::Float(B::layer_norm(
+            primitive(x.into_primitive()),
+            primitive(self.weight.val().into_primitive()),
+            Some(primitive(self.bias.val().into_primitive())),
+            1e-6,
+        )))
+    }
+}
+
+/// Affine map of the last dimension, weight `[out, in]`.
+#[derive(Module, Debug)]
+pub struct Linear<B: Backend> {
+    pub weight: Param<Tensor<B, 2>>,
+    pub bias: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Linear<B> {
+    pub fn new(inputs: usize, outputs: usize, device: &B::Device) -> Self {
+        Linear { weight: empty([outputs, inputs], device), bias: empty([outputs], device) }
+    }
+
+    /// `[b, tokens, in]` to `[b, tokens, out]`.
+    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+}
+
+/// The pool of the stem: 3x3, stride 2, no padding, so that h/2 becomes h/4 - 1.
+pub fn stem_pool<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    max_pool2d(x, [3, 3], [2, 2], [0, 0], [1, 1], false)
+}
+
+/// Learned position of each token, `[1, tokens, width]`.
+pub(super) fn position_embedding<B: Backend>(tokens: usize, width: usize, device: &B::Device) -> Param<Tensor<B, 3>> {
+    empty([1, tokens, width], device)
+}

@@ -1,0 +1,139 @@
+//! Values in and out of the network by the names that the original's checkpoints use.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::error::{Error, Result};
+
+/// Where a walk through the modules is, in the checkpoint's words.
+#[derive(Default)]
+struct Place {
+    /// Field or index, and the container that it belongs to ("Struct:Body", "Vec"), from the outside in.
+    path: Vec<(String, String)>,
+}
+
+impl Place {
+    fn enter(&mut self, name: &str, container: &str) {
+        self.path.push((name.to_string(), container.to_string()));
+    }
+
+    fn exit(&mut self) {
+        self.path.pop();
+    }
+
+    /// The original numbers the stem's units from 1 and the layers of its sequences from 0; the rest is alike.
+    fn original_name(&self) -> String {
+        let mut parts: Vec<String> = Vec::with_capacity(self.path.len() + 1);
+        let mut owner = "";
+        for (name, container) in &self.path {
+            parts.push(match (container.as_str(), name.as_str()) {
+                ("Struct:ConvNorm", "conv") => "0".into(),
+                ("Struct:ConvNorm", "norm") => "1".into(),
+                ("Vec", index) if owner == "Struct:Body" => {
+                    format!("unit{}", index.parse::<usize>().map_or(0, |index| index + 1))
+                }
+                (_, name) => name.into(),
+            });
+            if name == "segmentation_head" {
+                parts.push("0".into());
+            }
+            owner = container;
+        }
+        parts.join(".")
+    }
+}
+
+/// Gives every parameter and running statistic the values that `read(name, shape)` returns, one at a time.
+/// The first failure ends it.
+pub fn fill<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<M> {
+    let mut filler = Filler { read, place: Place::default(), failure: None };
+    let module = module.map(&mut filler);
+    match filler.failure {
+        Some(failure) => Err(failure),
+        None => Ok(module),
+    }
+}
+
+struct Filler<F> {
+    read: F,
+    place: Place,
+    failure: Option<Error>,
+}
+
+impl<B: Backend, F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> ModuleMapper<B> for Filler<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if self.failure.is_some() {
+            return param;
+        }
+        let name = self.place.original_name();
+        let shape = param.lazy_shape();
+        let values = (self.read)(&name, &shape).and_then(|values| {
+            let expected = shape.num_elements();
+            if values.len() == expected {
+                Ok(values)
+            } else {
+                Err(Error::Internal(format!("{name}: {} values, expected {expected}", values.len())))
+            }
+        });
+        match values {
+            Ok(values) => {
+                let id = param.id;
+                let tensor = Tensor::from_data(TensorData::new(values, shape), &param.lazy_device());
+                param.transform_for_load(tensor, id)
+            }
+            Err(error) => {
+                self.failure = Some(error);
+                param
+            }
+        }
+    }
+}
+
+/// Hands every parameter and running statistic to `take(name, shape, values)`, one at a time.
+pub fn collect<B: Backend, M: Module<B>>(
+    module: &M,
+    take: impl FnMut(&str, &[usize], Vec<f32>) -> Result<()>,
+) -> Result<()> {
+    let mut collector = Collector { take, place: Place::default(), outcome: Ok(()) };
+    module.visit(&mut collector);
+    collector.outcome
+}
+
+struct Collector<F> {
+    take: F,
+    place: Place,
+    outcome: Result<()>,
+}
+
+impl<B: Backend, F: FnMut(&str, &[usize], Vec<f32>) -> Result<()>> ModuleVisitor<B> for Collector<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.place.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.place.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if self.outcome.is_err() {
+            return;
+        }
+        let name = self.place.original_name();
+        let tensor = param.val();
+        let shape = tensor.dims();
+        self.outcome = tensor
+            .into_data()
+            .into_vec::<f32>()
+            .map_err(|e| Error::Internal(format!("{name}: {e:?}")))
+            .and_then(|values| (self.take)(&name, &shape, values));
+    }
+}

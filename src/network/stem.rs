@@ -1,0 +1,132 @@
+//! The convolutional stem of the hybrid: ResNetV2 with standardised convolutions and group normalisation.
+//!
+//! Despite its name the original activates after each convolution: conv, norm, ReLU (Kolesnikov et al., arXiv:1912.11370).
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use burn::tensor::backend::Backend;
+
+use super::architecture;
+use super::layers::{GroupNorm, StdConv2d, stem_pool};
+use super::observe::Observe;
+
+/// Groups of every normalisation but the projections'.
+const GROUPS: usize = 32;
+const EPSILON: f64 = 1e-6;
+
+#[derive(Module, Debug)]
+pub struct Stem<B: Backend> {
+    pub root: Root<B>,
+    pub body: Body<B>,
+}
+
+#[derive(Module, Debug)]
+pub struct Root<B: Backend> {
+    pub conv: StdConv2d<B>,
+    pub gn: GroupNorm<B>,
+}
+
+#[derive(Module, Debug)]
+pub struct Body<B: Backend> {
+    pub block1: Vec<Unit<B>>,
+    pub block2: Vec<Unit<B>>,
+    pub block3: Vec<Unit<B>>,
+}
+
+/// Bottleneck: 1x1, 3x3 (with the stride), 1x1, each normalised; the shortcut is projected where shapes differ.
+#[derive(Module, Debug)]
+pub struct Unit<B: Backend> {
+    pub gn1: GroupNorm<B>,
+    pub conv1: StdConv2d<B>,
+    pub gn2: GroupNorm<B>,
+    pub conv2: StdConv2d<B>,
+    pub gn3: GroupNorm<B>,
+    pub conv3: StdConv2d<B>,
+    pub downsample: Option<StdConv2d<B>>,
+    /// One channel per group and epsilon 1e-5, unlike all other norms of the stem.
+    pub gn_proj: Option<GroupNorm<B>>,
+}
+
+impl<B: Backend> Unit<B> {
+    /// `inner` is the width between the 1x1 convolutions, a quarter of `outputs` in the published networks.
+    pub fn new(inputs: usize, inner: usize, outputs: usize, stride: usize, device: &B::Device) -> Self {
+        let project = inputs != outputs || stride != 1;
+        Unit {
+            gn1: GroupNorm::new(GROUPS, inner, EPSILON, device),
+            conv1: StdConv2d::new([inner, inputs, 1, 1], 1, 0, device),
+            gn2: GroupNorm::new(GROUPS, inner, EPSILON, device),
+            conv2: StdConv2d::new([inner, inner, 3, 3], stride, 1, device),
+            gn3: GroupNorm::new(GROUPS, outputs, EPSILON, device),
+            conv3: StdConv2d::new([outputs, inner, 1, 1], 1, 0, device),
+            downsample: project.then(|| StdConv2d::new([outputs, inputs, 1, 1], stride, 0, device)),
+            gn_proj: project.then(|| GroupNorm::new(outputs, outputs, 1e-5, device)),
+        }
+    }
+
+    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let y = relu(self.gn1.forward(self.conv1.forward(x.clone())));
+        let y = relu(self.gn2.forward(self.conv2.forward(y)));
+        let y = self.gn3.forward(self.conv3.forward(y));
+        let shortcut = match (&self.downsample, &self.gn_proj) {
+            (Some(downsample), Some(norm)) => norm.forward(downsample.forward(x)),
+            _ => x,
+        };
+        relu(shortcut + y)
+    }
+}
+
+impl<B: Backend> Stem<B> {
+    pub fn new(config: &architecture::Stem, channels: usize, device: &B::Device) -> Self {
+        let width = config.width;
+        let block = |index: usize, inputs: usize, outputs: usize, stride: usize| -> Vec<Unit<B>> {
+            (0..config.units[index])
+                .map(|unit| match unit {
+                    0 => Unit::new(inputs, outputs / 4, outputs, stride, device),
+                    _ => Unit::new(outputs, outputs / 4, outputs, 1, device),
+                })
+                .collect()
+        };
+        Stem {
+            root: Root {
+                conv: StdConv2d::new([width, channels, 7, 7], 2, 3, device),
+                gn: GroupNorm::new(GROUPS, width, EPSILON, device),
+            },
+            body: Body {
+                block1: block(0, width, 4 * width, 1),
+                block2: block(1, 4 * width, 8 * width, 2),
+                block3: block(2, 8 * width, 16 * width, 2),
+            },
+        }
+    }
+
+    /// `[b, channels, h, w]` with h, w multiples of 16 to features `[b, 16 width, h/16, w/16]` and the skips,
+    /// deepest first: `[b, 8 width, h/8, w/8]`, `[b, 4 width, h/4, w/4]`, `[b, width, h/2, w/2]`.
+    pub fn forward(&self, x: Tensor<B, 4>, observe: &mut impl Observe<B>) -> (Tensor<B, 4>, [Tensor<B, 4>; 3]) {
+        let [_, _, height, width] = x.dims();
+        let root = relu(self.root.gn.forward(self.root.conv.forward(x)));
+        observe.see("resnet.root", &root);
+        let mut x = stem_pool(root.clone());
+        let mut outputs = Vec::with_capacity(3);
+        for (index, block) in [&self.body.block1, &self.body.block2, &self.body.block3].into_iter().enumerate() {
+            for (unit, layer) in block.iter().enumerate() {
+                x = layer.forward(x);
+                observe.see(&format!("resnet.block{}.unit{}", index + 1, unit + 1), &x);
+            }
+            outputs.push(x.clone());
+        }
+        let fine = pad_to(outputs[0].clone(), [height / 4, width / 4]);
+        let deep = pad_to(outputs[1].clone(), [height / 8, width / 8]);
+        (x, [deep, fine, root])
+    }
+}
+
+/// Zeros to the right and below, up to `size`: only the skip's copy is padded, as in the original.
+fn pad_to<B: Backend>(x: Tensor<B, 4>, size: [usize; 2]) -> Tensor<B, 4> {
+    let [_, _, height, width] = x.dims();
+    if [height, width] == size {
+        return x;
+    }
+    x.pad((0, size[1] - width, 0, size[0] - height), 0.0)
+}
