@@ -4,6 +4,7 @@
 
 mod architecture;
 mod decoder;
+mod init;
 pub mod layers;
 mod observe;
 mod state;
@@ -17,6 +18,7 @@ use burn::tensor::backend::Backend;
 
 pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
+pub use init::initial_values;
 pub use observe::Observe;
 pub use state::{collect, fill};
 pub use stem::Unit;
