@@ -11,10 +11,14 @@ pub mod dicom;
 pub mod error;
 pub mod geometry;
 pub mod infer;
+pub mod intensity;
 pub mod labelmap;
 pub mod labels;
 pub mod model;
 pub mod network;
+pub mod orient;
+pub mod preprocess;
+pub mod resize;
 pub mod volume;
 
 pub use error::{Error, Result};

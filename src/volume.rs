@@ -62,6 +62,14 @@ impl Volume {
         }
     }
 
+    /// All voxels, `[k, j, i]`, if they are in memory.
+    pub fn voxels(&self) -> Option<&[f32]> {
+        match &self.voxels {
+            Voxels::Memory(voxels) => Some(voxels),
+            Voxels::Dicom(_) => None,
+        }
+    }
+
     /// Fills `out` (`[rows, columns]`, row by row) with slice `k` in modality units.
     pub fn read_slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
         let len = self.geometry.slice_len();

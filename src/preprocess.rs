@@ -1,0 +1,96 @@
+//! Between a volume and the network: plane and orientation, intensity, size; labels and probabilities take the way back.
+//!
+//! Intensity comes before resizing, as in the original: the cubic resize may overshoot [0, 1] and stays unclipped.
+
+use std::sync::Arc;
+
+use crate::config::{Compat, ModelConfig};
+use crate::control::{Control, Progress, Stage};
+use crate::error::{Error, Result};
+use crate::intensity::{self, Scaling};
+use crate::orient::View;
+use crate::resize::{Edge, Nearest, Order, Resampler};
+use crate::volume::Volume;
+
+/// Turns slices of one volume into network input and the network's output into voxels of the volume's grid.
+#[derive(Debug)]
+pub struct Preprocessor {
+    view: View,
+    scaling: Scaling,
+    size: [usize; 2],
+    input: Resampler,
+    labels: Nearest,
+    probabilities: Resampler,
+}
+
+impl Preprocessor {
+    /// Reads the volume first where orientation or intensity needs all of it; reports those slices as
+    /// [`Stage::Preprocess`].
+    pub fn new(config: &ModelConfig, volume: &Arc<Volume>, control: &mut Control) -> Result<Self> {
+        let input = &config.input;
+        intensity::checked(input.intensity)?;
+        let total =
+            View::slices_read_first(input, volume)? + intensity::passes(input.intensity) * volume.geometry().slices();
+        let mut done = 0;
+        let mut tick = || {
+            done += 1;
+            control.report(Progress::of(Stage::Preprocess, done, total))
+        };
+        let view = View::new(input, volume, &mut tick)?;
+        let scaling = Scaling::fit(input.intensity, view.volume(), &mut tick)?;
+
+        let edge = match config.compat {
+            Some(Compat::TransUnet2021) => Edge::AsScipy,
+            None => Edge::Exact,
+        };
+        let (own, size) = ([view.geometry().rows(), view.geometry().columns()], config.input_size());
+        Ok(Preprocessor {
+            scaling,
+            size,
+            input: Resampler::new(own, size, Order::Cubic, edge)?,
+            labels: Nearest::new(size, own, edge)?,
+            probabilities: Resampler::new(size, own, Order::Linear, edge)?,
+            view,
+        })
+    }
+
+    /// How many slices the network sees.
+    pub fn slices(&self) -> usize {
+        self.view.geometry().slices()
+    }
+
+    /// Height and width of the network's slices.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// The volume in the network's frame, before resizing.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Fills `out`, `[h, w]`, with network slice `k`. May be called from several threads at once.
+    pub fn slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
+        let mut pixels = vec![0.0; self.view.geometry().slice_len()];
+        self.view.slice(k, &mut pixels)?;
+        let columns = self.view.geometry().columns();
+        intensity::check_finite(&pixels, |at| self.view.source_index([at % columns, at / columns, k]))?;
+        self.scaling.apply(&mut pixels);
+        self.input.apply(&pixels, out)
+    }
+
+    /// Puts the labels `[h, w]` of network slice `k` in their place in `labelmap`, `[k, j, i]` on the volume's grid.
+    pub fn place_labels(&self, k: usize, labels: &[u8], labelmap: &mut [u8]) -> Result<()> {
+        let mut pixels = vec![0; self.view.geometry().slice_len()];
+        self.labels.apply(labels, &mut pixels)?;
+        self.view.place(k, &pixels, labelmap)
+    }
+
+    /// Puts one class's probabilities `[h, w]` of network slice `k`, resized linearly, in their place in `target`,
+    /// `[k, j, i]` on the volume's grid.
+    pub fn place_probabilities(&self, k: usize, probabilities: &[f32], target: &mut [f32]) -> Result<()> {
+        let mut pixels = vec![0.0; self.view.geometry().slice_len()];
+        self.probabilities.apply(probabilities, &mut pixels)?;
+        self.view.place(k, &pixels, target)
+    }
+}
