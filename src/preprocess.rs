@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Compat, ModelConfig};
 use crate::control::{Control, Progress, Stage};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::intensity::{self, Scaling};
 use crate::orient::View;
 use crate::resize::{Edge, Nearest, Order, Resampler};

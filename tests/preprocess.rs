@@ -246,6 +246,36 @@ fn labels_and_probabilities_return_through_orientation_and_size() {
     }
 }
 
+/// 512 to 224 on the way in, 16 to 30 on the way out: pairs whose last row and column scipy zeroes.
+#[test]
+fn the_zeroed_edge_comes_with_compat_alone() {
+    for compat in [None, Some(Compat::TransUnet2021)] {
+        let edge = |at: usize, side: usize| at % side == side - 1 || at / side == side - 1;
+        let mut large = config(Input { size: Some([224, 224]), ..Input::default() });
+        large.compat = compat;
+        let preprocessor =
+            Preprocessor::new(&large, &flat([512, 512, 1], vec![0.5; 512 * 512]), &mut Control::none()).unwrap();
+        let mut seen = vec![f32::NAN; 224 * 224];
+        preprocessor.slice(0, &mut seen).unwrap();
+        for (at, x) in seen.iter().enumerate() {
+            let expected = if compat.is_some() && edge(at, 224) { 0.0 } else { 0.5 };
+            assert!((x - expected).abs() < 1e-6, "{compat:?}: pixel {at} is {x}");
+        }
+
+        let mut small = config(Input { size: Some([16, 16]), ..Input::default() });
+        small.compat = compat;
+        let preprocessor = Preprocessor::new(&small, &flat([30, 30, 1], vec![0.0; 900]), &mut Control::none()).unwrap();
+        let (mut labels, mut probabilities) = (vec![9; 900], vec![f32::NAN; 900]);
+        preprocessor.place_labels(0, &[3; 256], &mut labels).unwrap();
+        preprocessor.place_probabilities(0, &[1.0; 256], &mut probabilities).unwrap();
+        for (at, (label, p)) in labels.iter().zip(&probabilities).enumerate() {
+            let kept = compat.is_none() || !edge(at, 30);
+            assert_eq!(*label, if kept { 3 } else { 0 }, "{compat:?}: pixel {at}");
+            assert!((p - if kept { 1.0 } else { 0.0 }).abs() < 1e-6, "{compat:?}: pixel {at} is {p}");
+        }
+    }
+}
+
 /// What the network sees of `voxels` at their own size.
 fn scaled(size: [usize; 3], voxels: &[f32], intensity: Intensity) -> transunet::Result<Vec<f32>> {
     let input = Input { intensity, size: Some([size[1], size[0]]), ..Input::default() };
