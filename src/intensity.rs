@@ -131,7 +131,7 @@ fn percentiles(percents: [f32; 2], volume: &Volume, tick: &mut dyn FnMut() -> Re
     let values = order_statistics([a, (a + 1).min(last), b, (b + 1).min(last)], volume, tick)?.map(f64::from);
     Ok(std::array::from_fn(|n| {
         let (low, high, part) = (values[2 * n], values[2 * n + 1], places[n] - below[n] as f64);
-        if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) }
+        low + (high - low) * part
     }))
 }
 
@@ -142,7 +142,7 @@ fn order_statistics(ranks: [usize; 4], volume: &Volume, tick: &mut dyn FnMut() -
     for_each_slice(volume, tick, |slice| slice.iter().for_each(|&x| upper[usize::from(halves(x).0)] += 1))?;
     let bins = ranks.map(|rank| locate(&upper, rank));
 
-    let mut lower = [(); 4].map(|()| vec![0; 1 << 16]);
+    let mut lower: [_; 4] = std::array::from_fn(|_| vec![0; 1 << 16]);
     for_each_slice(volume, tick, |slice| {
         for &x in slice {
             let (bin, rest) = halves(x);
