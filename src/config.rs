@@ -1,6 +1,15 @@
 //! The YAML document that describes a model: in a bundle's metadata, or beside a foreign checkpoint.
 
+mod sizes;
+mod validate;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+pub use sizes::Sizes;
 
 use crate::error::{Error, Result};
 use crate::labels::Label;
@@ -9,34 +18,34 @@ use crate::network::Architecture;
 /// Number of the document's format; a reader refuses higher ones.
 pub const FORMAT: u32 = 1;
 
-/// Everything about a model but its weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// No description is longer.
+const MAX_DOCUMENT: u64 = 1 << 20;
+
+/// Everything about a model but its weights. Written with every size spelled out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelConfig {
     pub format: u32,
     /// What people call the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub architecture: Architecture,
-    #[serde(default)]
     pub input: Input,
     /// Foreground classes, one for each value from 1 to classes - 1.
-    #[serde(default)]
     pub labels: Vec<Label>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub intended_use: Option<String>,
     /// Follow the 2021 code where it errs and the error changes numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub compat: Option<Compat>,
 }
 
 /// How a volume becomes input of the network.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map with plane, orientation, size and intensity")]
 pub struct Input {
     /// Which planes of the volume are the network's slices.
     pub plane: Plane,
@@ -62,7 +71,7 @@ pub enum Plane {
 
 /// How modality units become network input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "WrittenIntensity")]
 pub enum Intensity {
     /// Unchanged.
     #[default]
@@ -73,6 +82,40 @@ pub enum Intensity {
     Percentile { low: f32, high: f32 },
     /// Mean of the volume subtracted, divided by its standard deviation.
     Zscore,
+}
+
+/// As written: one flat map, so that an unknown key is found where it stands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with kind, and low and high where the kind has them")]
+struct WrittenIntensity {
+    kind: IntensityKind,
+    low: Option<f32>,
+    high: Option<f32>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum IntensityKind {
+    None,
+    Window,
+    Percentile,
+    Zscore,
+}
+
+impl TryFrom<WrittenIntensity> for Intensity {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenIntensity) -> std::result::Result<Self, Self::Error> {
+        use IntensityKind as Kind;
+        Ok(match (written.kind, written.low, written.high) {
+            (Kind::None, None, None) => Intensity::None,
+            (Kind::Zscore, None, None) => Intensity::Zscore,
+            (Kind::Window, Some(low), Some(high)) => Intensity::Window { low, high },
+            (Kind::Percentile, Some(low), Some(high)) => Intensity::Percentile { low, high },
+            (Kind::None | Kind::Zscore, ..) => return Err("intensity: kinds none and zscore take no low and high"),
+            _ => return Err("intensity: kinds window and percentile need low and high"),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +136,91 @@ pub struct Provenance {
     pub note: Option<String>,
 }
 
-impl ModelConfig {
-    /// Parses and validates; `place` names the document in messages.
-    pub fn from_yaml(text: &str, place: &str) -> Result<Self> {
-        let config: ModelConfig = serde_yaml::from_str(text).map_err(|e| Error::Config(format!("{place}: {e}")))?;
-        config.validate().map_err(|e| e.at(place))?;
+/// The document as people write it: sizes may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a map with keys such as architecture, input and labels")]
+struct Document {
+    format: Option<u32>,
+    name: Option<String>,
+    architecture: Sizes,
+    input: Input,
+    labels: Vec<Label>,
+    provenance: Option<Provenance>,
+    licence: Option<String>,
+    intended_use: Option<String>,
+    compat: Option<Compat>,
+}
+
+impl Document {
+    fn parse(text: &str) -> Result<Self> {
+        if text.len() as u64 > MAX_DOCUMENT {
+            return Err(Error::Config(format!("{} bytes, expected at most {MAX_DOCUMENT}", text.len())));
+        }
+        // The number first: a newer document may have keys that are unknown here.
+        #[derive(Deserialize)]
+        struct Format {
+            format: Option<u64>,
+        }
+        if let Ok(Format { format: Some(format) }) = serde_yaml::from_str(text)
+            && format > u64::from(FORMAT)
+        {
+            return Err(Error::Config(format!(
+                "format: {format} was made by a newer version of TransUNet; this one reads up to {FORMAT}"
+            )));
+        }
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Document::default());
+        }
+        serde_yaml::from_str(text).map_err(|e| Error::Config(e.to_string()))
+    }
+
+    fn into_config(mut self, inferred: &Sizes) -> Result<ModelConfig> {
+        let from_labels = (!self.labels.is_empty()).then(|| self.labels.len() + 1);
+        let sizes = self.architecture.with_preset()?;
+        let side = sizes.preset.is_some().then_some([224; 2]);
+        let defaults = Sizes { classes: from_labels, image_size: side, ..Sizes::default() };
+        let architecture = sizes.or(inferred.clone()).or(defaults).complete()?;
+        if self.labels.is_empty() {
+            self.labels = numbered(architecture.classes);
+        }
+        let mut config = ModelConfig {
+            format: self.format.unwrap_or(FORMAT),
+            name: self.name,
+            architecture,
+            input: self.input,
+            labels: self.labels,
+            provenance: self.provenance,
+            licence: self.licence,
+            intended_use: self.intended_use,
+            compat: self.compat,
+        };
+        config.validate()?;
+        config.labels.sort_by_key(|label| label.value);
         Ok(config)
+    }
+}
+
+/// Labels 1 to `classes` - 1 without names of their own.
+fn numbered(classes: usize) -> Vec<Label> {
+    (1..classes.min(256)).map(|value| Label::numbered(value as u8)).collect()
+}
+
+impl ModelConfig {
+    /// Parses and validates a document that says every size, if only by a preset; `place` names it in messages.
+    pub fn from_yaml(text: &str, place: &str) -> Result<Self> {
+        Self::for_checkpoint(Some((text, place)), &Sizes::default())
+    }
+
+    /// The description of a checkpoint: `yaml` (text and its place) where it speaks, else the sizes that its weights show.
+    /// Without labels they are numbered, without intensity it stays unchanged.
+    pub fn for_checkpoint(yaml: Option<(&str, &str)>, inferred: &Sizes) -> Result<Self> {
+        match yaml {
+            Some((text, place)) => {
+                let document = Document::parse(text).and_then(|document| document.into_config(inferred));
+                document.map_err(|e| e.at(place))
+            }
+            None => Document::default().into_config(inferred),
+        }
     }
 
     pub fn to_yaml(&self) -> Result<String> {
@@ -107,7 +229,7 @@ impl ModelConfig {
 
     /// A description for a checkpoint that has none: labels 1..n, intensity unchanged.
     pub fn undescribed(architecture: Architecture) -> Self {
-        let labels = (1..architecture.classes.min(256)).map(|v| Label::numbered(v as u8)).collect();
+        let labels = numbered(architecture.classes);
         ModelConfig {
             format: FORMAT,
             name: None,
@@ -121,12 +243,26 @@ impl ModelConfig {
         }
     }
 
-    pub fn validate(&self) -> Result<()> {
-        self.architecture.validate()
-    }
-
     /// Height and width of the slices that the network sees.
     pub fn input_size(&self) -> [usize; 2] {
         self.input.size.unwrap_or(self.architecture.image_size)
+    }
+}
+
+/// The description beside a foreign checkpoint, if there is one: NAME.yaml for NAME.pth.
+pub fn beside(checkpoint: &Path) -> Option<PathBuf> {
+    ["yaml", "yml"].map(|extension| checkpoint.with_extension(extension)).into_iter().find(|path| path.is_file())
+}
+
+/// Reads a document of reasonable size.
+pub fn read_document(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    match file.take(MAX_DOCUMENT + 1).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+            Err(Error::Config(format!("{}: not UTF-8 text, expected YAML", path.display())))
+        }
+        Err(e) => Err(Error::io(path, "read", e)),
     }
 }

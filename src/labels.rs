@@ -14,7 +14,7 @@ pub struct Code {
 
 /// YAML writes SNOMED codes as numbers or strings; both mean the same text.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a code [value, scheme, meaning] whose value is a number or a text")]
 enum CodeValue {
     Number(u64),
     Text(String),

@@ -20,5 +20,6 @@ pub mod orient;
 pub mod preprocess;
 pub mod resize;
 pub mod volume;
+pub mod weights;
 
 pub use error::{Error, Result};

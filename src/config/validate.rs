@@ -1,0 +1,129 @@
+//! What a description must keep to, all faults in one message.
+
+use super::{FORMAT, Input, Intensity, ModelConfig};
+use crate::error::{Error, Result};
+use crate::labels::{Code, Label};
+
+/// Longest value of the DICOM representations LO and SH, in characters (PS3.5 table 6.2-1).
+const LO: usize = 64;
+const SH: usize = 16;
+/// Labels are 8-bit.
+const MAX_CLASSES: usize = 256;
+
+impl ModelConfig {
+    /// Refuses what no model can be; the text lists every fault with its key.
+    pub fn validate(&self) -> Result<()> {
+        let mut faults = Faults(Vec::new());
+        if self.format == 0 || self.format > FORMAT {
+            faults.add("format", format!("is {}, expected {FORMAT}", self.format));
+        }
+        if let Some(name) = &self.name {
+            faults.text("name", name, LO);
+        }
+        if let Err(error) = self.architecture.validate() {
+            faults.0.push(error.to_string());
+        }
+        faults.input(&self.input);
+        faults.labels(&self.labels, self.architecture.classes);
+        if faults.0.is_empty() { Ok(()) } else { Err(Error::Config(faults.0.join("\n"))) }
+    }
+}
+
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, key: &str, text: impl AsRef<str>) {
+        self.0.push(format!("{key}: {}", text.as_ref()));
+    }
+
+    /// Text that must fit a DICOM attribute of at most `limit` characters.
+    fn text(&mut self, key: &str, text: &str, limit: usize) {
+        let length = text.chars().count();
+        if text.trim().is_empty() {
+            self.add(key, "is empty");
+        } else if length > limit {
+            self.add(key, format!("has {length} characters, expected at most {limit} (DICOM)"));
+        } else if text.contains(|c: char| c.is_control() || c == '\\') {
+            self.add(key, "has a backslash or control character, which DICOM forbids");
+        }
+    }
+
+    fn input(&mut self, input: &Input) {
+        if let Some(letters) = &input.orientation {
+            let axes = ["LR", "PA", "SI"].map(|pair| letters.chars().filter(|&c| pair.contains(c)).count());
+            if letters.len() != 3 || axes != [1; 3] {
+                self.add(
+                    "input.orientation",
+                    format!("is {letters:?}, expected three letters, one of each pair L/R, P/A, S/I, such as LPS"),
+                );
+            }
+        }
+        for side in input.size.into_iter().flatten() {
+            if !(1..=4096).contains(&side) {
+                self.add("input.size", format!("has {side}, expected 1 to 4096"));
+            }
+        }
+        let (Intensity::Window { low, high } | Intensity::Percentile { low, high }) = input.intensity else { return };
+        // Written so that NaN fails.
+        if !(low < high && low.is_finite() && high.is_finite()) {
+            self.add("input.intensity", format!("runs from {low} to {high}, expected finite numbers, low below high"));
+        }
+        if matches!(input.intensity, Intensity::Percentile { .. }) && (low < 0.0 || high > 100.0) {
+            self.add("input.intensity", format!("has percentiles {low} and {high}, expected 0 to 100"));
+        }
+    }
+
+    fn labels(&mut self, labels: &[Label], classes: usize) {
+        if classes > MAX_CLASSES {
+            self.add("architecture.classes", format!("is {classes}, expected at most {MAX_CLASSES}: labels are 8-bit"));
+            return;
+        }
+        if classes < 2 {
+            self.add(
+                "architecture.classes",
+                format!("is {classes}, expected at least 2: the background and one label"),
+            );
+            return;
+        }
+        let mut named = [0usize; MAX_CLASSES];
+        for (i, label) in labels.iter().enumerate() {
+            let key = format!("labels[{i}]");
+            let value = usize::from(label.value);
+            if value == 0 || value >= classes {
+                self.add(
+                    &format!("{key}.value"),
+                    format!("is {value}, expected 1 to {} (0 is the background)", classes - 1),
+                );
+            } else {
+                named[value] += 1;
+                if named[value] == 2 {
+                    self.add(&format!("{key}.value"), format!("{value} is used twice"));
+                }
+            }
+            self.text(&format!("{key}.name"), &label.name, LO);
+            for (part, code) in [
+                ("category", &label.category),
+                ("type", &label.kind),
+                ("modifier", &label.modifier),
+                ("region", &label.region),
+            ] {
+                if let Some(code) = code {
+                    self.code(&format!("{key}.{part}"), code);
+                }
+            }
+        }
+        let unnamed: Vec<_> = (1..classes).filter(|&value| named[value] == 0).map(|value| value.to_string()).collect();
+        if !unnamed.is_empty() {
+            self.add(
+                "labels",
+                format!("classes {} have no name; name every class from 1 to {}", unnamed.join(", "), classes - 1),
+            );
+        }
+    }
+
+    fn code(&mut self, key: &str, code: &Code) {
+        self.text(&format!("{key} (code value)"), &code.value, SH);
+        self.text(&format!("{key} (coding scheme)"), &code.scheme, SH);
+        self.text(&format!("{key} (meaning)"), &code.meaning, LO);
+    }
+}

@@ -1,0 +1,163 @@
+//! Model bundles: one safetensors file, tensors under the original names, the description as YAML in its metadata.
+//!
+//! Layout: safetensors format README (u64 header length, JSON header, tensors without gaps).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+use super::source::{Piece, Source};
+use super::tensor::{DType, Entry, product, row_major};
+use super::{bad, expected};
+use crate::config::ModelConfig;
+use crate::error::{Error, Result};
+
+/// Key of the YAML document in the metadata.
+const DESCRIPTION: &str = "transunet";
+const MAX_HEADER: u64 = 16 << 20;
+
+/// Named tensors in the order of the file and the YAML document, if there is one.
+pub(super) fn read(source: &Arc<Source>) -> Result<(Vec<(String, Entry)>, Option<String>)> {
+    let length: [u8; 8] = source.peek(0, 8)?.try_into().map_err(|_| bad("the file is truncated"))?;
+    let length = u64::from_le_bytes(length);
+    if length > source.len().saturating_sub(8) || length > MAX_HEADER {
+        return Err(bad(format!(
+            "the safetensors header claims {length} bytes in a file of {}, expected at most {MAX_HEADER}: \
+             the file is truncated or damaged",
+            source.len()
+        )));
+    }
+    let header = source.peek(8, length)?;
+    let header: Header =
+        serde_json::from_slice(&header).map_err(|e| bad(format!("the safetensors header is damaged: {e}")))?;
+    let start = 8 + length;
+    let mut end = start;
+    let mut tensors = Vec::new();
+    for (name, info) in header.tensors {
+        let entry = entry(source, start, &info).map_err(|e| e.at(&name))?;
+        end = end.max(start.saturating_add(info.data_offsets.1 as u64));
+        tensors.push((name, entry));
+    }
+    if end != source.len() {
+        return Err(bad(format!("{} bytes in the file, the header describes {end}", source.len())));
+    }
+    Ok((tensors, header.metadata.and_then(|mut metadata| metadata.remove(DESCRIPTION))))
+}
+
+fn entry(source: &Arc<Source>, start: u64, info: &TensorInfo) -> Result<Entry> {
+    let dtype = match info.dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        other => {
+            return Err(bad(format!(
+                "element type {other:?}, expected float64, float32, float16, bfloat16, int64 or int32"
+            )));
+        }
+    };
+    let (from, to) = info.data_offsets;
+    let claimed = product(info.shape.iter().copied()).and_then(|count| count.checked_mul(dtype.size()));
+    if to.checked_sub(from).is_none_or(|bytes| Some(bytes) != claimed) {
+        return Err(bad(format!("shape {:?} does not fit bytes {from} to {to}", info.shape)));
+    }
+    let piece = Piece::plain(source, start.saturating_add(from as u64), (to - from) as u64)?;
+    let axes = row_major(&info.shape).ok_or_else(|| bad("the shape is impossible"))?;
+    Entry::new(info.shape.clone(), dtype, axes, piece, 0, 0)
+}
+
+/// The JSON header. Keeps tensors of one name apart, which a map would merge.
+struct Header {
+    metadata: Option<HashMap<String, String>>,
+    tensors: Vec<(String, TensorInfo)>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a map of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
+                let mut header = Header { metadata: None, tensors: Vec::new() };
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        header.metadata = Some(map.next_value()?);
+                    } else {
+                        header.tensors.push((name, map.next_value()?));
+                    }
+                }
+                Ok(header)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Writes a bundle of `config` and all tensors of its architecture; the file appears whole or not at all.
+///
+/// `read` gives the elements of one tensor by its original name and shape, in the order of [`expected`]. Only one
+/// tensor is held at a time. Batch counts (`num_batches_tracked`) are stored as int64, all else as float32.
+pub fn write_bundle(
+    path: &Path,
+    config: &ModelConfig,
+    mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+) -> Result<()> {
+    let tensors = expected(&config.architecture);
+    let mut end = 0;
+    let mut infos = Vec::with_capacity(tensors.len());
+    for (name, shape) in &tensors {
+        let dtype = if is_count(name) { Dtype::I64 } else { Dtype::F32 };
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        infos.push((name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) }));
+    }
+    let metadata = HashMap::from([(DESCRIPTION.to_owned(), config.to_yaml()?)]);
+    let internal = |e: &dyn fmt::Display| Error::Internal(format!("safetensors header: {e}"));
+    let header = Metadata::new(Some(metadata), infos).map_err(|e| internal(&e))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let failed = |e| Error::io(path, "write", e);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut out = BufWriter::new(file);
+    out.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
+    out.write_all(&header).map_err(failed)?;
+    for (name, shape) in &tensors {
+        let mut elements = read(name, shape)?;
+        if elements.len() != shape.iter().product::<usize>() {
+            return Err(Error::Internal(format!("{name}: {} elements for shape {shape:?}", elements.len())));
+        }
+        if is_count(name) {
+            let counts = elements.iter().map(|x| x.round() as i64);
+            counts.into_iter().try_for_each(|count| out.write_all(&count.to_le_bytes())).map_err(failed)?;
+        } else {
+            if cfg!(target_endian = "big") {
+                elements.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
+            }
+            out.write_all(bytemuck::cast_slice(&elements)).map_err(failed)?;
+        }
+    }
+    let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// Batches seen by a BatchNorm: an int64 scalar that only training could use.
+pub(super) fn is_count(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked")
+}
