@@ -135,9 +135,9 @@ fn grid_of(header: &NiftiHeader, size: [usize; 3]) -> Result<Geometry> {
     grid(size, flip_ras_lps(ras), source)
 }
 
-/// RAS to LPS and back: x and y change sign.
+/// RAS to LPS and back: x and y change sign, without making a negative zero.
 fn flip_ras_lps([x, y, z]: [[f64; 4]; 3]) -> [[f64; 4]; 3] {
-    [x.map(|v| -v), y.map(|v| -v), z]
+    [x.map(|v| 0.0 - v), y.map(|v| 0.0 - v), z]
 }
 
 /// Voxel to RAS from the quaternion (method 2 of nifti1.h).

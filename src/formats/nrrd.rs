@@ -26,10 +26,10 @@ pub fn read(path: &Path) -> Result<Scan> {
         Some(name) => open(&atomic_file::folder_of(path).join(name)).map_err(|e| e.at(name.display()))?,
         None => (reader, len.saturating_sub(header.len)),
     };
-    let (source, skip) = skipped(&header, encoding, reader, len, &layout)?;
+    let (reader, len, skip) = skipped(&header, encoding, reader, len, &layout)?;
     let mut source = match encoding {
-        Encoding::Gzip => Source::gzip(source.0, source.1),
-        Encoding::Raw | Encoding::Text => Source::plain(source.0, source.1),
+        Encoding::Gzip => Source::gzip(reader, len),
+        Encoding::Raw | Encoding::Text => Source::plain(reader, len),
     };
     source.skip(skip, "byte skip")?;
     let voxels = match encoding {
@@ -55,15 +55,15 @@ fn detached(header: &Header) -> Result<Option<&Path>> {
     Ok(Some(path))
 }
 
-/// Applies "line skip", which counts in the stored bytes, and finds what "byte skip" leaves out of the inflated ones.
-#[allow(clippy::type_complexity)] // a reader and its length, and a number
+/// Applies "line skip" to the stored bytes: gives the reader, what is left in it, and how many inflated bytes "byte skip"
+/// leaves out.
 fn skipped(
     header: &Header,
     encoding: Encoding,
     mut reader: BufReader<File>,
     mut len: u64,
     layout: &Layout,
-) -> Result<((BufReader<File>, u64), u64)> {
+) -> Result<(BufReader<File>, u64, u64)> {
     let lines = header.number(["line skip", "lineskip"])?;
     for _ in 0..lines {
         let skipped = reader.skip_until(b'\n').map_err(|e| Error::VolumeFormat(format!("cannot read: {e}")))?;
@@ -79,10 +79,10 @@ fn skipped(
             let start = bytes.and_then(|bytes| len.checked_sub(bytes)).ok_or_else(|| truncated("voxels"))?;
             let start = i64::try_from(start).map_err(|_| truncated("voxels"))?;
             reader.seek(SeekFrom::Current(start)).map_err(|e| Error::VolumeFormat(format!("cannot read: {e}")))?;
-            Ok(((reader, len - start.unsigned_abs()), 0))
+            Ok((reader, len - start.unsigned_abs(), 0))
         }
         skip => match u64::try_from(skip) {
-            Ok(skip) => Ok(((reader, len), skip)),
+            Ok(skip) => Ok((reader, len, skip)),
             Err(_) => Err(Error::VolumeFormat(format!("byte skip: {skip}, expected 0 or more, or -1 with raw voxels"))),
         },
     }

@@ -166,7 +166,9 @@ impl Header {
         let &[Some(origin)] = origin.as_slice() else {
             return refuse("space origin: expected one vector".into());
         };
-        let affine = std::array::from_fn(|row| [i[row], j[row], k[row], origin[row]].map(|value| value * signs[row]));
+        // Adding zero turns a negative zero into a plain one.
+        let affine =
+            std::array::from_fn(|row| [i[row], j[row], k[row], origin[row]].map(|value| value * signs[row] + 0.0));
         Ok(([columns, rows, slices], affine))
     }
 

@@ -18,7 +18,7 @@ use crate::labels::Label;
 pub struct Style {
     /// Modality units that become black and white. `None`: soft tissue for CT, else percentiles of the slices shown.
     pub window: Option<[f32; 2]>,
-    /// Most slices shown.
+    /// About how many slices are shown; rows of the sheet are filled.
     pub slices: usize,
     /// Longer side of a slice, pixels.
     pub tile: usize,
@@ -35,6 +35,8 @@ impl Default for Style {
 /// Centre 40, width 400 HU.
 const SOFT_TISSUE: [f32; 2] = [-160.0, 240.0];
 const PERCENTILES: [f64; 2] = [0.01, 0.995];
+/// Hounsfield units of air: a dark end in this range means CT where a file does not name the modality.
+const AIR: std::ops::Range<f32> = -1100.0..-900.0;
 
 const PAPER: Rgb = [18, 18, 22];
 const INK: Rgb = [235, 235, 240];
@@ -58,8 +60,9 @@ pub fn write_contact_sheet(labelmap: &Labelmap, path: &Path, style: &Style) -> R
 
 fn draw(labelmap: &Labelmap, style: &Style) -> Result<Canvas> {
     let geometry = labelmap.geometry();
-    let shown = choose_slices(labelmap, style.slices.max(1));
     let tile = tile_size(geometry, style.tile.max(1));
+    let across = tiles_across(style.slices.clamp(1, geometry.slices()), tile);
+    let shown = choose_slices(labelmap, style.slices.max(1).next_multiple_of(across));
     let images = shown
         .iter()
         .map(|&k| {
@@ -71,12 +74,15 @@ fn draw(labelmap: &Labelmap, style: &Style) -> Result<Canvas> {
     let modality = labelmap.source().series().map(|series| series.modality.as_str());
     let window = style.window.unwrap_or_else(|| match modality {
         Some("CT") => SOFT_TISSUE,
-        _ => percentiles(&images),
+        _ => match percentiles(&images) {
+            [low, _] if modality.is_none() && AIR.contains(&low) => SOFT_TISSUE,
+            range => range,
+        },
     });
 
-    let across = tiles_across(shown.len(), tile);
-    let down = shown.len().div_ceil(across);
     let legend = Legend::of(labelmap);
+    let across = across.min(shown.len());
+    let down = shown.len().div_ceil(across);
     let tiles_width = across * tile[0] + (across - 1) * GAP;
     let width = tiles_width.max(520);
     let top = MARGIN + LINE + GAP;
@@ -133,9 +139,7 @@ fn tile_size(geometry: &Geometry, longer: usize) -> [usize; 2] {
 /// Tiles in a row, so that the sheet is about half as wide again as high.
 fn tiles_across(count: usize, [width, height]: [usize; 2]) -> usize {
     let across = (1.5 * count as f64 * height as f64 / width as f64).sqrt().round() as usize;
-    let across = across.clamp(1, count);
-    // Fill the last row as well as the same number of rows allows.
-    count.div_ceil(count.div_ceil(across))
+    across.clamp(1, count)
 }
 
 fn percentiles(images: &[Vec<f32>]) -> [f32; 2] {
@@ -245,11 +249,13 @@ fn side(direction: Vec3) -> &'static str {
 struct Legend<'a> {
     entries: Vec<(&'a Label, String)>,
     note: Option<String>,
+    /// With the space to the next column.
     entry_width: usize,
 }
 
 impl<'a> Legend<'a> {
     const SWATCH: usize = 14;
+    const APART: usize = 28;
 
     fn of(labelmap: &'a Labelmap) -> Self {
         let mut counts = [0u64; 256];
@@ -275,11 +281,11 @@ impl<'a> Legend<'a> {
             [one] => format!("not found: {}", one.name),
             _ => format!("{} of {} labels not found", missing.len(), labelmap.labels().len()),
         });
-        Legend { entries, note, entry_width: Self::SWATCH + 8 + name + 8 + volume + 24 }
+        Legend { entries, note, entry_width: Self::SWATCH + 8 + name + 16 + volume + Self::APART }
     }
 
     fn columns(&self, width: usize) -> usize {
-        ((width + 24) / self.entry_width).max(1)
+        ((width + Self::APART) / self.entry_width).max(1)
     }
 
     fn lines(&self, width: usize) -> usize {
@@ -292,9 +298,9 @@ impl<'a> Legend<'a> {
         for (n, (label, volume)) in self.entries.iter().enumerate() {
             let (x, y) = (MARGIN + n / lines * self.entry_width, top + n % lines * LINE);
             canvas.fill(x, y + (TEXT_HEIGHT - Self::SWATCH) / 2, Self::SWATCH, Self::SWATCH, label.rgb());
-            let right = x + self.entry_width - 24 - text_width(volume);
+            let right = x + self.entry_width - Self::APART - text_width(volume);
             let left = x + Self::SWATCH + 8;
-            canvas.text(left, y, &shortened(&label.name, right - left - 8), INK);
+            canvas.text(left, y, &shortened(&label.name, right - left - 16), INK);
             canvas.text(right, y, volume, FAINT);
         }
         if let Some(note) = &self.note {
