@@ -55,6 +55,9 @@ fn volumes_equal_what_other_programs_read() {
                 .args(["imagesTr", "labelsTr"].map(|kind| data.join(kind).join(format!("hippocampus_{name}.nii.gz"))));
         }
     }
+    if let Some(data) = common::data(test, "dicom-seg-liver-ct3") {
+        python.arg(data.join("liver_seg.nrrd"));
+    }
     run(&mut python);
 
     let index = std::fs::read(folder.path().join("index.json")).unwrap();

@@ -1,4 +1,4 @@
-"""Writes volumes with pynrrd, nibabel and slicer-core, and what they say about each: usage FOLDER [NIFTI...].
+"""Writes volumes with pynrrd, nibabel and slicer-core, and what they say about each: usage FOLDER [FILE...].
 
 index.json lists for each file its size, voxel-to-LPS matrix (3 rows of 4) and a file with its voxels, f32 [k, j, i].
 """
@@ -108,6 +108,11 @@ for n, kind in enumerate("u1 i1 u2 i2 u4 i4 u8 i8 f4 f8".split()):
         real.append(file)
 
 for file in real:
+    if file.endswith(".nrrd"):
+        voxels, header = nrrd.read(file)
+        assert header["space"] == "left-posterior-superior"
+        expect(file, voxels, np.column_stack([*header["space directions"], header["space origin"]]))
+        continue
     image = nibabel.load(file)
     voxels = image.get_fdata(dtype=np.float64)
     expect(file, voxels.reshape(voxels.shape[:3]), LPS @ image.affine)
