@@ -4,11 +4,13 @@
 //! [`volume`], [`labelmap`], [`geometry`], [`config`], [`control`], [`error`].
 #![deny(unsafe_code)]
 
+mod atomic_file;
 pub mod config;
 pub mod control;
 pub mod device;
 pub mod dicom;
 pub mod error;
+pub mod formats;
 pub mod geometry;
 pub mod infer;
 pub mod intensity;
@@ -17,8 +19,10 @@ pub mod labels;
 pub mod model;
 pub mod network;
 pub mod orient;
+pub mod picture;
 pub mod preprocess;
 pub mod resize;
+pub mod statistics;
 pub mod volume;
 pub mod weights;
 

@@ -1,0 +1,43 @@
+//! Files that appear whole or not at all: written beside their target, then renamed over it.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::error::{Error, Result};
+
+/// Creates or replaces `path` with what `fill` writes. A failure leaves an earlier file as it was.
+pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut file = beside(path)?;
+    let mut buffered = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    fill(&mut buffered).and_then(|()| buffered.flush()).map_err(|e| Error::io(path, "write", e))?;
+    drop(buffered);
+    persist(file, path)
+}
+
+/// A temporary file in the folder of `path`, readable like any new file; gone when dropped.
+pub fn beside(path: &Path) -> Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    builder.prefix(".transunet-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The umask still applies; the default of temporary files would hide results from colleagues.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder_of(path)).map_err(|e| Error::io(path, "create", e))
+}
+
+/// Renames a file made by [`beside`] to `path`.
+pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
+    file.persist(path).map(drop).map_err(|e| Error::io(path, "write", e.error))
+}
+
+/// The folder that holds `path`.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
