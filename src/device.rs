@@ -65,6 +65,10 @@ impl Device {
         self.fallback.as_deref()
     }
 
+    pub fn is_gpu(&self) -> bool {
+        !matches!(self.burn, DispatchDevice::Flex(_))
+    }
+
     /// The device as Burn names it, for tensors that go with this device's network.
     pub fn burn(&self) -> &DispatchDevice {
         &self.burn

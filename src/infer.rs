@@ -2,11 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use crate::control::Control;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::control::{Control, Progress, Stage};
+use crate::device::Backend;
 use crate::error::{Error, Result};
-use crate::labelmap::Labelmap;
+use crate::labelmap::{Algorithm, Labelmap};
 use crate::model::Model;
+use crate::preprocess::Preprocessor;
+use crate::probabilities::Probabilities;
 use crate::volume::Volume;
 
 #[derive(Debug, Clone, Default)]
@@ -17,13 +24,106 @@ pub struct SegmentOptions {
     pub probabilities: Option<PathBuf>,
 }
 
-/// Segments `volume`; the label map keeps it. Cancelled calls leave nothing behind.
+/// Slices per pass where the caller does not say: enough to fill a GPU; on a CPU a slice fills all cores, and
+/// small batches keep memory low and cancelling quick.
+const GPU_BATCH: usize = 16;
+const CPU_BATCH: usize = 2;
+
+/// Segments `volume`; the label map keeps it. Cancelled and failed calls leave nothing behind.
+///
+/// Never holds the logits of more than one batch. The next batch is read, oriented and resized while the network
+/// works on the current one.
 pub fn segment(
     model: &Model,
     volume: &Arc<Volume>,
     options: &SegmentOptions,
     control: &mut Control,
 ) -> Result<Labelmap> {
-    let _ = (model, volume, options, control);
-    Err(Error::Internal("not built yet".into()))
+    let config = model.config();
+    if config.architecture.classes > 256 {
+        return Err(Error::Argument(format!(
+            "the model has {} classes, but label maps hold at most 256",
+            config.architecture.classes
+        )));
+    }
+    let batch = match options.batch {
+        Some(0) => return Err(Error::Argument("batch is 0, expected at least 1".into())),
+        Some(batch) => batch,
+        None if model.device().is_gpu() => GPU_BATCH,
+        None => CPU_BATCH,
+    };
+    let preprocessor = Preprocessor::new(config, volume, control)?;
+    let mut probabilities = match &options.probabilities {
+        Some(path) => Some(Probabilities::create(path, volume.geometry(), config.architecture.classes)?),
+        None => None,
+    };
+    let slices = preprocessor.slices();
+    let mut voxels = vec![0; volume.geometry().len()];
+    control.report(Progress::of(Stage::Infer, 0, slices))?;
+    std::thread::scope(|scope| {
+        let (send, batches) = sync_channel(1);
+        let preprocessor = &preprocessor;
+        scope.spawn(move || read_batches(preprocessor, batch, &send));
+        run_batches(model, preprocessor, &batches, &mut voxels, probabilities.as_mut(), control)
+    })?;
+    if let Some(probabilities) = probabilities {
+        probabilities.finish(&preprocessor, voxels.len(), control)?;
+    }
+    let algorithm = Algorithm {
+        name: config.name.clone().unwrap_or_else(|| "TransUNet".into()),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    Labelmap::new(volume.clone(), voxels, config.labels.clone(), algorithm)
+}
+
+/// Network input of slices `first..first + count`: `[count, 1, h, w]`.
+struct Batch {
+    first: usize,
+    count: usize,
+    pixels: Vec<f32>,
+}
+
+/// Prepares batches one ahead of the network; stops at the first failure and when nobody listens any more.
+fn read_batches(preprocessor: &Preprocessor, batch: usize, send: &SyncSender<Result<Batch>>) {
+    let slice_len = preprocessor.size().iter().product();
+    for first in (0..preprocessor.slices()).step_by(batch) {
+        let count = batch.min(preprocessor.slices() - first);
+        let mut pixels = vec![0.0; count * slice_len];
+        let read = pixels
+            .chunks_exact_mut(slice_len)
+            .zip(first..)
+            .try_for_each(|(slice, k)| preprocessor.slice(k, slice))
+            .map(|()| Batch { first, count, pixels });
+        let failed = read.is_err();
+        if send.send(read).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn run_batches(
+    model: &Model,
+    preprocessor: &Preprocessor,
+    batches: &Receiver<Result<Batch>>,
+    voxels: &mut [u8],
+    mut probabilities: Option<&mut Probabilities>,
+    control: &mut Control,
+) -> Result<()> {
+    let [height, width] = preprocessor.size();
+    let slices = preprocessor.slices();
+    while let Ok(batch) = batches.recv() {
+        let Batch { first, count, pixels } = batch?;
+        let input = TensorData::new(pixels, [count, 1, height, width]);
+        let logits = model.forward(Tensor::<Backend, 4>::from_data(input, model.device().burn()))?;
+        if let Some(writer) = probabilities.as_deref_mut() {
+            let classes = softmax(logits.clone(), 1).into_data();
+            writer.store(classes.as_slice::<f32>().map_err(|e| Error::Internal(format!("probabilities: {e:?}")))?)?;
+        }
+        let labels: Vec<u8> = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
+        for (slice, k) in labels.chunks_exact(height * width).zip(first..) {
+            preprocessor.place_labels(k, slice, voxels)?;
+        }
+        control.report(Progress::of(Stage::Infer, first + count, slices))?;
+    }
+    Ok(())
 }

@@ -21,6 +21,7 @@ pub mod network;
 pub mod orient;
 pub mod picture;
 pub mod preprocess;
+mod probabilities;
 pub mod resize;
 pub mod statistics;
 pub mod volume;

@@ -20,7 +20,7 @@ pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
 pub use init::initial_values;
 pub use observe::Observe;
-pub use state::{collect, fill};
+pub use state::{fill, values};
 pub use stem::Unit;
 pub use transformer::Block;
 pub use upsample::bilinear;

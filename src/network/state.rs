@@ -1,5 +1,7 @@
 //! Values in and out of the network by the names that the original's checkpoints use.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -98,23 +100,19 @@ impl<B: Backend, F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> ModuleMapper<B> f
     }
 }
 
-/// Hands every parameter and running statistic to `take(name, shape, values)`, one at a time.
-pub fn collect<B: Backend, M: Module<B>>(
-    module: &M,
-    take: impl FnMut(&str, &[usize], Vec<f32>) -> Result<()>,
-) -> Result<()> {
-    let mut collector = Collector { take, place: Place::default(), outcome: Ok(()) };
+/// Every parameter and running statistic by name, flattened; shares the network's memory.
+pub fn values<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Tensor<B, 1>> {
+    let mut collector = Collector { place: Place::default(), values: BTreeMap::new() };
     module.visit(&mut collector);
-    collector.outcome
+    collector.values
 }
 
-struct Collector<F> {
-    take: F,
+struct Collector<B: Backend> {
     place: Place,
-    outcome: Result<()>,
+    values: BTreeMap<String, Tensor<B, 1>>,
 }
 
-impl<B: Backend, F: FnMut(&str, &[usize], Vec<f32>) -> Result<()>> ModuleVisitor<B> for Collector<F> {
+impl<B: Backend> ModuleVisitor<B> for Collector<B> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
     }
@@ -124,16 +122,8 @@ impl<B: Backend, F: FnMut(&str, &[usize], Vec<f32>) -> Result<()>> ModuleVisitor
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if self.outcome.is_err() {
-            return;
-        }
-        let name = self.place.original_name();
         let tensor = param.val();
-        let shape = tensor.dims();
-        self.outcome = tensor
-            .into_data()
-            .into_vec::<f32>()
-            .map_err(|e| Error::Internal(format!("{name}: {e:?}")))
-            .and_then(|values| (self.take)(&name, &shape, values));
+        let count = tensor.shape().num_elements();
+        self.values.insert(self.place.original_name(), tensor.reshape([count]));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::names::POSITION;
 use super::{Checkpoint, Kind, bad};
+use crate::config::{Compat, ModelConfig};
 use crate::error::Result;
 
 /// Position embedding `[1, rows * columns, hidden]` of `checkpoint` for a grid `to` of tokens.
@@ -39,6 +40,18 @@ pub fn position_embedding(
             "{tokens} tokens are no square grid; give the image_size that the weights were trained at"
         )))),
     }
+}
+
+/// Elements of the tensor `name` as a model described by `config` needs them: the position embedding on its token grid,
+/// all else as stored.
+pub fn read_for(checkpoint: &Checkpoint, config: &ModelConfig, name: &str) -> Result<Vec<f32>> {
+    if name != POSITION {
+        return checkpoint.read(name);
+    }
+    // A bundle's embedding belongs to its own description; foreign ones are square.
+    let to = config.architecture.grid();
+    let from = (checkpoint.kind == Kind::Bundle).then_some(to);
+    position_embedding(checkpoint, from, to, config.compat == Some(Compat::TransUnet2021))
 }
 
 /// Side of a square grid of `tokens`.

@@ -1,0 +1,178 @@
+//! Volume in, label map out: the original's own volume test, batches, probabilities, cancelling.
+
+mod common;
+#[path = "common/tensors.rs"]
+mod tensors;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use transunet::config::ModelConfig;
+use transunet::control::{Cancel, Control, Flow, Stage};
+use transunet::device::{Device, DeviceChoice};
+use transunet::error::Error;
+use transunet::formats;
+use transunet::geometry::Geometry;
+use transunet::infer::{SegmentOptions, segment};
+use transunet::model::Model;
+use transunet::network::Architecture;
+use transunet::volume::Volume;
+
+fn cpu() -> Device {
+    Device::open(DeviceChoice::Cpu).unwrap()
+}
+
+fn volume(size: [usize; 3], voxels: Vec<f32>) -> Arc<Volume> {
+    let axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    let geometry = Geometry::new(size, [1.0; 3], [0.0; 3], axes).unwrap();
+    Arc::new(Volume::from_memory(geometry, voxels, "memory").unwrap())
+}
+
+/// A picture with structure: smooth waves in all directions.
+fn waves(size: [usize; 3]) -> Arc<Volume> {
+    let value = |n: usize| {
+        let (i, j, k) = (n % size[0], n / size[0] % size[1], n / size[0] / size[1]);
+        (i as f32 * 0.31).sin() * (j as f32 * 0.17).cos() + (k as f32 * 0.7 + i as f32 * 0.05).sin()
+    };
+    volume(size, (0..size.iter().product()).map(value).collect())
+}
+
+fn untrained() -> Model {
+    let config = ModelConfig::undescribed(Architecture::tiny(64, 4));
+    Model::untrained(&cpu(), config, 3).unwrap()
+}
+
+#[test]
+fn the_originals_volume_test_agrees() {
+    let Some(golden) = common::golden("volume test", "volume") else { return };
+    let Some(weights) = common::golden("volume test", "vit") else { return };
+    let golden = tensors::read(&golden.join("volume.safetensors"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pth");
+    std::fs::copy(weights.join("model.pth"), &path).unwrap();
+    std::fs::write(path.with_extension("yaml"), "architecture: { heads: 2 }\ncompat: transunet-2021\n").unwrap();
+    let model = Model::load(&cpu(), &path).unwrap();
+
+    let (shape, image) = &golden["image"];
+    let volume = volume([shape[2], shape[1], shape[0]], image.clone());
+    let labels = segment(&model, &volume, &SegmentOptions::default(), &mut Control::none()).unwrap();
+    let expected = &golden["prediction"].1;
+    let equal = labels.voxels().iter().zip(expected).filter(|(ours, theirs)| f32::from(**ours) == **theirs).count();
+    assert!(equal * 10_000 >= expected.len() * 9_999, "{equal} of {} voxels agree", expected.len());
+}
+
+#[test]
+fn batches_and_bundles_change_nothing() {
+    let model = untrained();
+    let volume = waves([50, 40, 7]);
+    let run = |model: &Model, batch| {
+        let options = SegmentOptions { batch, ..Default::default() };
+        segment(model, &volume, &options, &mut Control::none()).unwrap().voxels().to_vec()
+    };
+    let labels = run(&model, None);
+    assert!(labels.iter().any(|&label| label != labels[0]), "the picture is not all of one label");
+    for batch in [1, 2, 3, 7, 100] {
+        assert_eq!(run(&model, Some(batch)), labels, "batch {batch}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    model.save(&path).unwrap();
+    let loaded = Model::load(&cpu(), &path).unwrap();
+    assert_eq!(loaded.config(), model.config());
+    assert_eq!(run(&loaded, None), labels, "after saving and loading");
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn probabilities_fit_the_labels_on_every_plane() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.nii");
+    for plane in ["acquisition", "axial", "coronal", "sagittal"] {
+        let yaml = format!(
+            "format: 1\narchitecture: {{ preset: tiny, image_size: 64, classes: 3 }}\n\
+             input: {{ plane: {plane}, size: [24, 24] }}\n"
+        );
+        let config = ModelConfig::from_yaml(&yaml, "test").unwrap();
+        let model = Model::untrained(&cpu(), config, 5).unwrap();
+        let volume = waves([24, 24, 24]);
+        let options = SegmentOptions { batch: Some(5), probabilities: Some(path.clone()) };
+        let labels = segment(&model, &volume, &options, &mut Control::none()).unwrap();
+
+        let bytes = std::fs::read(&path).unwrap();
+        let values: Vec<f32> = bytes[352..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let voxels = labels.voxels().len();
+        assert_eq!(values.len(), 3 * voxels);
+        for (n, &label) in labels.voxels().iter().enumerate() {
+            let of = |class: usize| values[class * voxels + n];
+            assert!((of(0) + of(1) + of(2) - 1.0).abs() < 1e-4, "{plane}: voxel {n}");
+            let most = (0..3).max_by(|&a, &b| of(a).total_cmp(&of(b))).unwrap();
+            assert_eq!(most, usize::from(label), "{plane}: voxel {n}");
+        }
+    }
+    assert_eq!(files(folder.path()), ["p.nii"]);
+}
+
+#[test]
+fn cancelling_leaves_nothing() {
+    let model = untrained();
+    let volume = waves([64, 64, 6]);
+    let folder = tempfile::tempdir().unwrap();
+    let options = SegmentOptions { batch: Some(1), probabilities: Some(folder.path().join("p.nii.gz")) };
+
+    let mut seen = Vec::new();
+    let mut control = Control::none().on_progress(|progress| {
+        seen.push((progress.stage, progress.done));
+        if progress.done == 3 { Flow::Cancel } else { Flow::Continue }
+    });
+    let result = segment(&model, &volume, &options, &mut control);
+    assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+    drop(control);
+    assert_eq!(seen, (0..=3).map(|done| (Stage::Infer, done)).collect::<Vec<_>>());
+
+    let cancel = Cancel::default();
+    cancel.trigger();
+    let result = segment(&model, &volume, &options, &mut Control::none().with_cancel(&cancel));
+    assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+    assert!(files(folder.path()).is_empty());
+
+    segment(&model, &volume, &options, &mut Control::none()).unwrap();
+    assert_eq!(files(folder.path()), ["p.nii.gz"], "the model still works");
+}
+
+#[test]
+fn what_cannot_be_segmented_is_refused() {
+    let model = untrained();
+    let fail = |volume: &Arc<Volume>, options: &SegmentOptions| {
+        segment(&model, volume, options, &mut Control::none()).unwrap_err().to_string()
+    };
+    let volume = waves([20, 20, 2]);
+    let zero = SegmentOptions { batch: Some(0), ..Default::default() };
+    assert_eq!(fail(&volume, &zero), "batch is 0, expected at least 1");
+    let nowhere = SegmentOptions { probabilities: Some("/no/such/folder/p.nii".into()), ..Default::default() };
+    assert!(fail(&volume, &nowhere).starts_with("/no/such/folder/p.nii: cannot create"), "{}", fail(&volume, &nowhere));
+
+    let mut voxels = vec![0.0; 800];
+    voxels[400 + 21] = f32::NAN;
+    let broken = self::volume([20, 20, 2], voxels);
+    let message = fail(&broken, &SegmentOptions::default());
+    assert!(message.contains("slice 1"), "{message}");
+}
+
+/// A label map written and read again keeps voxels and place.
+#[test]
+fn a_label_map_survives_its_file() {
+    let volume = waves([30, 20, 5]);
+    let labels = segment(&untrained(), &volume, &SegmentOptions::default(), &mut Control::none()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["l.nii.gz", "l.seg.nrrd", "l.nrrd"] {
+        let path = folder.path().join(name);
+        formats::write_labels(&labels, &path).unwrap();
+        let read = formats::read_volume(&path).unwrap();
+        assert!(read.geometry().matches(labels.geometry(), 1e-4), "{name}");
+        let voxels = read.to_vec().unwrap();
+        assert!(voxels.iter().zip(labels.voxels()).all(|(read, label)| *read == f32::from(*label)), "{name}");
+    }
+}
