@@ -231,30 +231,31 @@ fn we_read_our_own_label_maps() {
 }
 
 #[test]
-fn probabilities_are_written_in_any_slice_order() {
+fn probabilities_are_written_class_by_class() {
     let folder = tempfile::tempdir().unwrap();
     let geometry = grid(false);
-    let (classes, slices, len) = (3, geometry.slices(), geometry.slice_len());
-    let value = |class: usize, k: usize, pixel: usize| (class * 1000 + k * 100 + pixel) as f32 / 7.0;
+    let (classes, slices, voxels) = (3, geometry.slices(), geometry.len());
+    let value = |n: usize| n as f32 / 7.0;
     let files = ["p.nii", "p.nii.gz"].map(|name| folder.path().join(name));
     for path in &files {
         let mut writer = ProbabilityWriter::create(path, &geometry, classes).unwrap();
-        for k in (0..slices).rev() {
-            let slice: Vec<f32> = (0..classes * len).map(|n| value(n / len, k, n % len)).collect();
-            writer.write_slice(k, &slice).unwrap();
-            assert!(writer.write_slice(k, &slice[1..]).is_err());
+        for class in 0..classes {
+            let volume: Vec<f32> = (class * voxels..(class + 1) * voxels).map(value).collect();
+            assert!(writer.write_class(&volume[1..]).is_err());
+            writer.write_class(&volume).unwrap();
         }
+        assert!(writer.write_class(&vec![0.0; voxels]).is_err());
         assert!(!path.exists());
         writer.finish().unwrap();
         assert!(path.exists());
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    let Some(mut python) = common::peers("probabilities_are_written_in_any_slice_order") else { return };
+    let Some(mut python) = common::peers("probabilities_are_written_class_by_class") else { return };
     for (path, read) in read_back(&mut python, &files) {
         assert_eq!(read.size, [9, 7, slices, classes], "{}", path.display());
         assert_eq!(read.dtype.as_deref(), Some("float32"));
         assert_affine(&geometry, &read.affine, 1e-5, "probabilities");
-        let expected = (0..classes * slices * len).map(|n| value(n / len / slices, n / len % slices, n % len));
+        let expected = (0..classes * voxels).map(value);
         assert!(read.voxels.iter().copied().eq(expected), "{}: values differ", path.display());
     }
 }
@@ -264,9 +265,9 @@ fn unfinished_probabilities_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.nii.gz");
     let mut writer = ProbabilityWriter::create(&path, &grid(false), 2).unwrap();
-    writer.write_slice(0, &vec![0.5; 2 * grid(false).slice_len()]).unwrap();
+    writer.write_class(&vec![0.5; grid(false).len()]).unwrap();
     let error = writer.finish().unwrap_err().to_string();
-    assert!(error.contains("slice 1 was never written"), "{error}");
+    assert!(error.contains("1 of 2 classes were written"), "{error}");
     drop(ProbabilityWriter::create(&path, &grid(false), 2).unwrap());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let error = ProbabilityWriter::create(&folder.path().join("p.nrrd"), &grid(false), 2).unwrap_err().to_string();

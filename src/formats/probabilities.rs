@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 
 /// Writes float32 `[i, j, k, class]` to `.nii` or `.nii.gz`. Dropped before [`ProbabilityWriter::finish`], it leaves nothing.
+#[derive(Debug)]
 pub struct ProbabilityWriter {
     path: PathBuf,
     sink: Sink,
@@ -22,6 +23,7 @@ pub struct ProbabilityWriter {
     written: usize,
 }
 
+#[derive(Debug)]
 enum Sink {
     Plain(BufWriter<NamedTempFile>),
     Gzip(GzEncoder<BufWriter<NamedTempFile>>),
