@@ -4,6 +4,7 @@
 //! tensors; whatever else it asks for is refused by name. Values live in one list and refer to each other by number, so
 //! deep nesting and cycles cost no stack, and the length of the list bounds the memory.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Read};
 
@@ -15,9 +16,6 @@ const MAX_VALUES: usize = 1 << 18;
 const MAX_OPCODES: usize = 1 << 22;
 const MAX_TEXT: usize = 1 << 16;
 const MAX_TEXT_TOTAL: usize = 16 << 20;
-
-/// Pairs handed to OrderedDict() at once: Python 2 attributes, which are few. State dicts are filled item by item.
-const MAX_PAIRS: usize = 64;
 
 pub(super) type Id = u32;
 
@@ -101,8 +99,15 @@ impl Pickle {
 
     /// Parses one pickle and leaves `reader` behind its STOP.
     pub fn parse(reader: &mut dyn Read) -> Result<Self> {
-        let mut machine =
-            Machine { reader, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), text: 0 };
+        let mut machine = Machine {
+            reader,
+            values: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            text: 0,
+            copied: Cell::new(0),
+        };
         for _ in 0..MAX_OPCODES {
             let opcode = machine.byte()?;
             if opcode == b'.' {
@@ -123,6 +128,8 @@ struct Machine<'a> {
     memo: HashMap<u32, Id>,
     /// Bytes of text so far.
     text: usize,
+    /// Pairs copied from lists into dictionaries so far.
+    copied: Cell<usize>,
 }
 
 impl Machine<'_> {
@@ -412,8 +419,10 @@ impl Machine<'_> {
                 let Value::List(pairs) = self.value(*pairs) else {
                     return Err(bad("an OrderedDict is made of no list"));
                 };
-                if pairs.len() > MAX_PAIRS {
-                    return Err(bad(format!("an OrderedDict is made of {} pairs at once", pairs.len())));
+                // Python 2 hands over all items at once; a hostile pickle would repeat that.
+                self.copied.set(self.copied.get() + pairs.len());
+                if self.copied.get() > MAX_VALUES {
+                    return Err(bad("the pickle copies more items than a state_dict needs"));
                 }
                 let pair = |id: &Id| match self.value(*id) {
                     Value::Tuple(pair) | Value::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
