@@ -254,17 +254,19 @@ fn tensors_may_be_views_of_shared_storages_of_any_float_type() {
         Described::dense("module.double", "DoubleStorage", 3, &[1, 2]),
         Described::dense("module.count", "LongStorage", 4, &[]),
         Described::dense("module.int", "IntStorage", 5, &[2]),
+        Described::dense("module.byte", "ByteStorage", 6, &[3]),
     ];
     let doubles: Vec<u8> = [0.1f64, 1e300].iter().flat_map(|x| x.to_le_bytes()).collect();
     let ints: Vec<u8> = [-1i32, 1 << 20].iter().flat_map(|x| x.to_le_bytes()).collect();
     let long = 7i64.to_le_bytes();
-    let storages: [(&str, i64, &[u8]); 6] = [
+    let storages: [(&str, i64, &[u8]); 7] = [
         ("0", 24, bytemuck::cast_slice(&ramp)),
         ("1", 3, &halves),
         ("2", 3, &brains),
         ("3", 2, &doubles),
         ("4", 1, &long),
         ("5", 2, &ints),
+        ("6", 3, &[0, 1, 255]),
     ];
     let mut files = vec![
         write(folder.path(), "legacy.pth", &legacy(&state_dict(&tensors, true), &storages)),
@@ -308,6 +310,7 @@ fn tensors_may_be_views_of_shared_storages_of_any_float_type() {
         assert_eq!(read("double"), [0.1, f32::INFINITY]);
         assert_eq!(read("count"), [7.0]);
         assert_eq!(read("int"), [-1.0, 1048576.0]);
+        assert_eq!(read("byte"), [0.0, 1.0, 255.0]);
         assert_eq!(checkpoint.entry("half").unwrap().dtype(), DType::F16);
     }
 }

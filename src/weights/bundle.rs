@@ -59,10 +59,11 @@ fn entry(source: &Arc<Source>, start: u64, info: &TensorInfo) -> Result<Entry> {
         Dtype::BF16 => DType::BF16,
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U8 | Dtype::BOOL => DType::U8,
         other => {
-            return Err(bad(format!(
-                "element type {other:?}, expected float64, float32, float16, bfloat16, int64 or int32"
-            )));
+            return Err(bad(format!("element type {other:?}, expected plain floats or integers")));
         }
     };
     let (from, to) = info.data_offsets;
