@@ -2,15 +2,16 @@
 //!
 //! Layout: safetensors format README (u64 header length, JSON header, tensors without gaps).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use tempfile::NamedTempFile;
 
 use super::source::{Piece, Source};
 use super::tensor::{DType, Entry, product, row_major};
@@ -58,10 +59,11 @@ fn entry(source: &Arc<Source>, start: u64, info: &TensorInfo) -> Result<Entry> {
         Dtype::BF16 => DType::BF16,
         Dtype::I64 => DType::I64,
         Dtype::I32 => DType::I32,
+        Dtype::I16 => DType::I16,
+        Dtype::I8 => DType::I8,
+        Dtype::U8 | Dtype::BOOL => DType::U8,
         other => {
-            return Err(bad(format!(
-                "element type {other:?}, expected float64, float32, float16, bfloat16, int64 or int32"
-            )));
+            return Err(bad(format!("element type {other:?}, expected plain floats or integers")));
         }
     };
     let (from, to) = info.data_offsets;
@@ -106,55 +108,88 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// Writes a bundle of `config` and all tensors of its architecture; the file appears whole or not at all.
+/// Writes a bundle tensor by tensor, in any order; the file appears whole or not at all.
 ///
-/// `read` gives the elements of one tensor by its original name and shape, in the order of [`expected`]. Only one
-/// tensor is held at a time. Batch counts (`num_batches_tracked`) are stored as int64, all else as float32.
-pub fn write_bundle(
-    path: &Path,
-    config: &ModelConfig,
-    mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-) -> Result<()> {
-    let tensors = expected(&config.architecture);
-    let mut end = 0;
-    let mut infos = Vec::with_capacity(tensors.len());
-    for (name, shape) in &tensors {
-        let dtype = if is_count(name) { Dtype::I64 } else { Dtype::F32 };
-        let start = end;
-        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
-        infos.push((name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) }));
-    }
-    let metadata = HashMap::from([(DESCRIPTION.to_owned(), config.to_yaml()?)]);
-    let internal = |e: &dyn fmt::Display| Error::Internal(format!("safetensors header: {e}"));
-    let header = Metadata::new(Some(metadata), infos).map_err(|e| internal(&e))?;
-    let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
-    header.resize(header.len().next_multiple_of(8), b' ');
+/// Batch counts (`num_batches_tracked`) are int64 and 0 unless they are given, all else is float32.
+#[derive(Debug)]
+pub struct BundleWriter {
+    path: PathBuf,
+    file: NamedTempFile,
+    /// Tensors still to come: shape and place in the file.
+    pending: BTreeMap<String, (Vec<usize>, u64)>,
+}
 
-    let failed = |e| Error::io(path, "write", e);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let mut out = BufWriter::new(file);
-    out.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
-    out.write_all(&header).map_err(failed)?;
-    for (name, shape) in &tensors {
-        let mut elements = read(name, shape)?;
-        if elements.len() != shape.iter().product::<usize>() {
-            return Err(Error::Internal(format!("{name}: {} elements for shape {shape:?}", elements.len())));
+impl BundleWriter {
+    /// Begins a bundle of all tensors of `config`'s architecture.
+    pub fn create(path: &Path, config: &ModelConfig) -> Result<Self> {
+        let tensors = expected(&config.architecture);
+        let mut end = 0;
+        let mut infos = Vec::with_capacity(tensors.len());
+        for (name, shape) in &tensors {
+            let dtype = if is_count(name) { Dtype::I64 } else { Dtype::F32 };
+            let start = end;
+            end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+            infos.push((name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) }));
         }
-        if is_count(name) {
-            let counts = elements.iter().map(|x| x.round() as i64);
-            counts.into_iter().try_for_each(|count| out.write_all(&count.to_le_bytes())).map_err(failed)?;
-        } else {
-            if cfg!(target_endian = "big") {
-                elements.iter_mut().for_each(|x| *x = f32::from_bits(x.to_bits().swap_bytes()));
-            }
-            out.write_all(bytemuck::cast_slice(&elements)).map_err(failed)?;
-        }
+        let starts: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets.0 as u64).collect();
+        let metadata = HashMap::from([(DESCRIPTION.to_owned(), config.to_yaml()?)]);
+        let internal = |e: &dyn fmt::Display| Error::Internal(format!("safetensors header: {e}"));
+        let header = Metadata::new(Some(metadata), infos).map_err(|e| internal(&e))?;
+        let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+
+        let failed = |e| Error::io(path, "write", e);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new();
+        // The umask decides who may read a model, as for any other file.
+        #[cfg(unix)]
+        file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = file.tempfile_in(folder).map_err(failed)?;
+        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
+        file.write_all(&header).map_err(failed)?;
+        let data = 8 + header.len() as u64;
+        // What is not written reads as zeros.
+        file.as_file().set_len(data + end as u64).map_err(failed)?;
+        let places = tensors.into_iter().zip(starts);
+        let pending = places.map(|((name, shape), start)| (name, (shape, data + start))).collect();
+        Ok(BundleWriter { path: path.to_owned(), file, pending })
     }
-    let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
+
+    /// Writes one tensor under its original name, row-major.
+    pub fn put(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        let Some((shape, at)) = self.pending.remove(name) else {
+            return Err(Error::Internal(format!("{name}: written twice, or not part of the architecture")));
+        };
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(Error::Internal(format!("{name}: {} values for shape {shape:?}", values.len())));
+        }
+        let write = |bytes: &[u8]| {
+            let mut file = self.file.as_file();
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(bytes)
+        };
+        let written = if is_count(name) {
+            let counts: Vec<_> = values.iter().flat_map(|x| (x.round() as i64).to_le_bytes()).collect();
+            write(&counts)
+        } else if cfg!(target_endian = "big") {
+            write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
+        } else {
+            write(bytemuck::cast_slice(values))
+        };
+        written.map_err(|e| Error::io(&self.path, "write", e))
+    }
+
+    /// Puts the file in its place, when no tensor is missing.
+    pub fn finish(self) -> Result<()> {
+        let missing: Vec<_> = self.pending.keys().filter(|name| !is_count(name)).collect();
+        if !missing.is_empty() {
+            return Err(Error::Internal(format!("bundle lacks {} tensors: {missing:?}", missing.len())));
+        }
+        let failed = |e| Error::io(&self.path, "write", e);
+        self.file.as_file().sync_all().map_err(failed)?;
+        self.file.persist(&self.path).map_err(|e| failed(e.error))?;
+        Ok(())
+    }
 }
 
 /// Batches seen by a BatchNorm: an int64 scalar that only training could use.

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use bundle::write_bundle;
+pub use bundle::BundleWriter;
 use infer::looks_like;
 pub use infer::{infer_architecture, infer_sizes};
 pub use names::{check, check_initial, expected};
@@ -26,6 +26,7 @@ pub use tensor::{DType, Entry};
 
 use crate::config::{self, ModelConfig};
 use crate::error::{Error, Result};
+use crate::network::Architecture;
 use source::Source;
 
 /// Formats that are told apart by content.
@@ -123,6 +124,15 @@ impl Checkpoint {
         self.entry(name)?.read_f32().map_err(|e| e.at(name).at(self.path.display()))
     }
 
+    /// Elements of the tensor called `name` for a network of architecture `a`: as [`Checkpoint::read`], but the position
+    /// embedding is brought to the grid of `a`.
+    pub fn read_for(&self, name: &str, a: &Architecture, compat: bool) -> Result<Vec<f32>> {
+        if name != names::POSITION {
+            return self.read(name);
+        }
+        position_embedding(self, Some(a.grid()), a.grid(), compat).map_err(|e| e.at(self.path.display()))
+    }
+
     /// The description of the model: from the bundle, or from `NAME.yaml` beside the file completed by what the weights
     /// show, or from the weights alone. Also says what the caller should know.
     pub fn describe(&self) -> Result<(ModelConfig, Vec<String>)> {
@@ -149,12 +159,19 @@ impl Checkpoint {
     }
 }
 
-/// Strips the prefix that `nn.DataParallel` puts before every name, and refuses two tensors of one name.
-fn by_name(list: Vec<(String, Entry)>) -> Result<BTreeMap<String, Entry>> {
-    let parallel = !list.is_empty() && list.iter().all(|(name, _)| name.starts_with("module."));
+/// Prefixes that `nn.DataParallel` and `torch.compile` put before every name.
+const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+
+/// Strips such prefixes, and refuses two tensors of one name.
+fn by_name(mut list: Vec<(String, Entry)>) -> Result<BTreeMap<String, Entry>> {
+    let common = |list: &[(String, Entry)]| {
+        PREFIXES.into_iter().find(|prefix| !list.is_empty() && list.iter().all(|(name, _)| name.starts_with(prefix)))
+    };
+    while let Some(prefix) = common(&list) {
+        list.iter_mut().for_each(|(name, _)| drop(name.drain(..prefix.len())));
+    }
     let mut tensors = BTreeMap::new();
     for (name, entry) in list {
-        let name = if parallel { name["module.".len()..].to_owned() } else { name };
         if tensors.contains_key(&name) {
             return Err(bad(format!("the file holds tensor {name:?} twice")));
         }

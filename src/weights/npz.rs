@@ -15,28 +15,21 @@ use crate::error::Result;
 
 /// A header of a plain array is about 118 bytes.
 const MAX_HEADER: usize = 4096;
-/// Trained weights hardly shrink; arrays of zeros do, but not all of them.
-const MAX_TOTAL_RATIO: u64 = 100;
 
 /// Named tensors, names of arrays that the network does not have, and the number of heads.
 pub(super) fn read(members: &BTreeMap<String, Piece>) -> Result<(Found, Option<usize>)> {
     let (mut tensors, mut others, mut heads) = (Vec::new(), Vec::new(), None);
-    let (mut unpacked, mut file) = (0u64, 0);
     for (member, piece) in members {
         let key = npyz::npz::array_name_from_file_name(member).unwrap_or(member);
         let Some((name, role)) = pytorch_name(key.strip_prefix("opt/target/").unwrap_or(key)) else {
             others.push(key.to_owned());
             continue;
         };
-        (unpacked, file) = (unpacked.saturating_add(piece.size), piece.source.len());
         let array = Array::open(piece).map_err(|e| e.at(key))?;
         if let (Role::Linear { inputs: 1 }, [_, count, _]) = (role, array.shape()[..].as_ref()) {
             heads = Some(*count);
         }
         tensors.push((name, array.into_entry(role).map_err(|e| e.at(key))?));
-    }
-    if unpacked / MAX_TOTAL_RATIO > file + (1 << 20) {
-        return Err(bad(format!("{unpacked} bytes of arrays in a file of {file}: a decompression bomb")));
     }
     Ok(((tensors, others), heads))
 }

@@ -4,20 +4,21 @@
 //! tensors; whatever else it asks for is refused by name. Values live in one list and refer to each other by number, so
 //! deep nesting and cycles cost no stack, and the length of the list bounds the memory.
 
+mod known;
+
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Read};
 
 use super::bad;
 use super::tensor::DType;
 use crate::error::Result;
+use known::known;
 
 const MAX_VALUES: usize = 1 << 18;
 const MAX_OPCODES: usize = 1 << 22;
 const MAX_TEXT: usize = 1 << 16;
 const MAX_TEXT_TOTAL: usize = 16 << 20;
-
-/// Pairs handed to OrderedDict() at once: Python 2 attributes, which are few. State dicts are filled item by item.
-const MAX_PAIRS: usize = 64;
 
 pub(super) type Id = u32;
 
@@ -45,7 +46,7 @@ pub(super) enum Name {
     RebuildTensor,
     RebuildParameter,
     Storage(DType),
-    /// A storage whose elements are not read; an error once a tensor uses it.
+    /// Complex or quantised elements, which are not read.
     OtherStorage,
 }
 
@@ -101,8 +102,15 @@ impl Pickle {
 
     /// Parses one pickle and leaves `reader` behind its STOP.
     pub fn parse(reader: &mut dyn Read) -> Result<Self> {
-        let mut machine =
-            Machine { reader, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), text: 0 };
+        let mut machine = Machine {
+            reader,
+            values: Vec::new(),
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            text: 0,
+            copied: Cell::new(0),
+        };
         for _ in 0..MAX_OPCODES {
             let opcode = machine.byte()?;
             if opcode == b'.' {
@@ -123,6 +131,8 @@ struct Machine<'a> {
     memo: HashMap<u32, Id>,
     /// Bytes of text so far.
     text: usize,
+    /// Pairs copied from lists into dictionaries so far.
+    copied: Cell<usize>,
 }
 
 impl Machine<'_> {
@@ -402,76 +412,6 @@ impl Machine<'_> {
             _ => Err(bad("the pickle is damaged: a tuple is missing")),
         }
     }
-
-    /// What a call of one of the known names would return.
-    fn build(&self, callee: Id, arguments: Id) -> Result<Value> {
-        let arguments = self.as_tuple(arguments)?;
-        match (self.value(callee), arguments) {
-            (Value::Name(Name::OrderedDict), []) => Ok(Value::Dict(Vec::new())),
-            (Value::Name(Name::OrderedDict), [pairs]) => {
-                let Value::List(pairs) = self.value(*pairs) else {
-                    return Err(bad("an OrderedDict is made of no list"));
-                };
-                if pairs.len() > MAX_PAIRS {
-                    return Err(bad(format!("an OrderedDict is made of {} pairs at once", pairs.len())));
-                }
-                let pair = |id: &Id| match self.value(*id) {
-                    Value::Tuple(pair) | Value::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
-                    _ => Err(bad("an OrderedDict is made of what are not pairs")),
-                };
-                Ok(Value::Dict(pairs.iter().map(pair).collect::<Result<_>>()?))
-            }
-            (Value::Name(Name::Size), [sizes]) => {
-                self.as_sizes(*sizes)?;
-                Ok(self.value(*sizes).clone())
-            }
-            (Value::Name(Name::RebuildTensor), [storage, first, shape, strides, ..]) => {
-                let storage = match self.value(*storage) {
-                    Value::Storage(storage) => storage.clone(),
-                    _ => return Err(bad("a tensor has no storage")),
-                };
-                let (shape, strides) = (self.as_sizes(*shape)?, self.as_sizes(*strides)?);
-                if shape.len() != strides.len() {
-                    return Err(bad(format!("a tensor has shape {shape:?} and strides {strides:?}")));
-                }
-                Ok(Value::Tensor(Tensor { storage, first: self.as_size(*first)?, shape, strides }))
-            }
-            (Value::Name(Name::RebuildParameter), [tensor, ..]) => match self.value(*tensor) {
-                Value::Tensor(tensor) => Ok(Value::Tensor(tensor.clone())),
-                _ => Err(bad("a parameter has no tensor")),
-            },
-            _ => Err(bad("the pickle calls what is not a function, or with wrong arguments")),
-        }
-    }
-
-    /// `("storage", type, key, location, count[, view])`; the location ("cpu", "cuda:0") does not matter.
-    fn storage(&self, id: Id) -> Result<Value> {
-        let [kind, dtype, key, _location, count, view @ ..] = self.as_tuple(id)? else {
-            return Err(bad("the pickle refers to outside data in an unknown way"));
-        };
-        if self.as_text(*kind)? != "storage" {
-            return Err(bad(format!("the pickle refers to outside data of kind {:?}", self.as_text(*kind)?)));
-        }
-        let dtype = match self.value(*dtype) {
-            Value::Name(Name::Storage(dtype)) => *dtype,
-            Value::Name(Name::OtherStorage) => {
-                return Err(bad(
-                    "a tensor's element type is not one of float64, float32, float16, bfloat16, int64, int32",
-                ));
-            }
-            _ => return Err(bad("a storage has no element type")),
-        };
-        let key = self.as_text(*key)?.to_owned();
-        if key.len() > 64 {
-            return Err(bad(format!("a storage has a name of {} bytes", key.len())));
-        }
-        let (first, count) = match view.first().map(|&view| self.value(view)) {
-            None | Some(Value::None) => (0, self.as_size(*count)?),
-            Some(Value::Tuple(view)) if view.len() == 3 => (self.as_size(view[1])?, self.as_size(view[2])?),
-            _ => return Err(bad("a storage is a view in an unknown way")),
-        };
-        Ok(Value::Storage(Storage { key, dtype, first, count }))
-    }
 }
 
 fn underflow() -> crate::Error {
@@ -487,31 +427,4 @@ fn long(bytes: &[u8]) -> Value {
         None => return Value::Number,
     }
     Value::Int(i64::from_le_bytes(whole))
-}
-
-/// The whitelist. Everything else that a pickle can name would run code in Python.
-fn known(module: &str, name: &str) -> Result<Name> {
-    Ok(match (module, name) {
-        ("collections", "OrderedDict") => Name::OrderedDict,
-        ("torch", "Size") => Name::Size,
-        ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Name::RebuildTensor,
-        ("torch._utils", "_rebuild_parameter") => Name::RebuildParameter,
-        ("torch" | "torch.cuda" | "torch.storage", storage) if storage.ends_with("Storage") => match storage {
-            "DoubleStorage" => Name::Storage(DType::F64),
-            "FloatStorage" => Name::Storage(DType::F32),
-            "HalfStorage" => Name::Storage(DType::F16),
-            "BFloat16Storage" => Name::Storage(DType::BF16),
-            "LongStorage" => Name::Storage(DType::I64),
-            "IntStorage" => Name::Storage(DType::I32),
-            _ => Name::OtherStorage,
-        },
-        _ => {
-            let (module, name): (String, String) =
-                (module.chars().take(100).collect(), name.chars().take(100).collect());
-            return Err(bad(format!(
-                "the pickle asks for {module}.{name}, which is not part of a state_dict; nothing was executed. \
-                 If the file is a whole model, save model.state_dict() instead"
-            )));
-        }
-    })
 }

@@ -4,6 +4,7 @@ use super::names::POSITION;
 use super::{Checkpoint, Kind, bad};
 use crate::config::{Compat, ModelConfig};
 use crate::error::Result;
+use crate::resize::{Edge, Order, Resampler};
 
 /// Position embedding `[1, rows * columns, hidden]` of `checkpoint` for a grid `to` of tokens.
 ///
@@ -19,10 +20,10 @@ pub fn position_embedding(
     let place = |e: crate::Error| e.at(POSITION);
     let wanted = to[0] * to[1];
     let shape = checkpoint.entry(POSITION)?.shape().to_vec();
-    let [1, tokens, hidden] = shape[..] else {
+    let &[1, tokens, hidden @ 1..=usize::MAX] = &shape[..] else {
         return Err(place(bad(format!("has shape {shape:?}, expected [1, tokens, hidden]"))));
     };
-    let data = checkpoint.read(POSITION)?;
+    let data = checkpoint.entry(POSITION)?.read_f32().map_err(place)?;
     let grid = |tokens: usize| match from {
         Some(grid) if grid[0] * grid[1] == tokens => Some(grid),
         _ => square(tokens).map(|side| [side; 2]),
@@ -35,7 +36,7 @@ pub fn position_embedding(
         None if tokens == wanted => Ok(data.to_vec()),
         // Without a known grid, equal counts are taken as the same grid.
         Some(_) if tokens == wanted && from.is_none() => Ok(data.to_vec()),
-        Some(grid) => Ok(resample_position_embedding(data, grid, to, hidden, compat)),
+        Some(grid) => resample_position_embedding(data, grid, to, hidden, compat).map_err(place),
         None => Err(place(bad(format!(
             "{tokens} tokens are no square grid; give the image_size that the weights were trained at"
         )))),
@@ -60,67 +61,27 @@ pub(super) fn square(tokens: usize) -> Option<usize> {
     (tokens > 0 && side * side == tokens).then_some(side)
 }
 
-/// Linear interpolation of `data` `[from rows, from columns, hidden]` with aligned corners, in f64.
+/// Linear interpolation of `data` `[from rows, from columns, hidden]` with aligned corners.
 ///
 /// Equals `scipy.ndimage.zoom(order=1)`, which the original calls. With `compat` it also repeats its fault: where rounding
-/// puts the last sample beyond the last point by one ulp, the whole edge is zero.
-///
-/// # Panics
-/// If `data` is not of that size or a side is zero.
+/// puts the last sample beyond the last point, the whole edge is zero.
 pub fn resample_position_embedding(
     data: &[f32],
     from: [usize; 2],
     to: [usize; 2],
     hidden: usize,
     compat: bool,
-) -> Vec<f32> {
-    assert_eq!(data.len(), from[0] * from[1] * hidden, "position embedding of {from:?} tokens");
-    let [rows, columns] = [0, 1].map(|axis| samples(from[axis], to[axis], compat));
-    let mut out = Vec::with_capacity(to[0] * to[1] * hidden);
-    for row in &rows {
-        for column in &columns {
-            let (Some(row), Some(column)) = (row, column) else {
-                out.extend(std::iter::repeat_n(0.0, hidden));
-                continue;
-            };
-            let token = |r: usize, c: usize| &data[(r * from[1] + c) * hidden..][..hidden];
-            let near = (token(row.low, column.low), token(row.low, column.high));
-            let far = (token(row.high, column.low), token(row.high, column.high));
-            out.extend((0..hidden).map(|i| {
-                // Summed in the order of NI_ZoomShift.
-                let mut sum = f64::from(near.0[i]) * (1.0 - row.weight) * (1.0 - column.weight);
-                sum += f64::from(near.1[i]) * (1.0 - row.weight) * column.weight;
-                sum += f64::from(far.0[i]) * row.weight * (1.0 - column.weight);
-                sum += f64::from(far.1[i]) * row.weight * column.weight;
-                sum as f32
-            }));
+) -> Result<Vec<f32>> {
+    let edge = if compat { Edge::AsScipy } else { Edge::Exact };
+    let resampler = Resampler::new(from, to, Order::Linear, edge)?;
+    let mut out = vec![0.0; to[0] * to[1] * hidden];
+    let mut plane = vec![0.0; to[0] * to[1]];
+    for channel in 0..hidden {
+        let source: Vec<f32> = data.iter().skip(channel).step_by(hidden).copied().collect();
+        resampler.apply(&source, &mut plane)?;
+        for (token, value) in out.chunks_exact_mut(hidden).zip(&plane) {
+            token[channel] = *value;
         }
     }
-    out
-}
-
-/// Two neighbours and the share of the second.
-#[derive(Debug)]
-struct Sample {
-    low: usize,
-    high: usize,
-    weight: f64,
-}
-
-/// Where the `to` points of an axis fall among its `from` points; `None` is outside.
-fn samples(from: usize, to: usize, compat: bool) -> Vec<Option<Sample>> {
-    let last = (from - 1) as f64;
-    let step = if to > 1 { last / (to - 1) as f64 } else { 1.0 };
-    let sample = |i: usize| {
-        let mut at = i as f64 * step;
-        if at > last {
-            if compat {
-                return None;
-            }
-            at = last;
-        }
-        let low = at.floor();
-        Some(Sample { low: low as usize, high: (low as usize + 1).min(from - 1), weight: at - low })
-    };
-    (0..to).map(sample).collect()
+    Ok(out)
 }

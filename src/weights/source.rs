@@ -20,11 +20,13 @@ pub(super) struct Source {
 
 impl Source {
     pub fn open(path: &Path) -> Result<Arc<Self>> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(path, "open", e))?;
-        if !metadata.is_file() {
+        let failed = |e| Error::io(path, "open", e);
+        // Before opening: a pipe would block.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(bad("not a file, expected one file with weights"));
         }
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         Ok(Arc::new(Source { file: Mutex::new(file), path: path.to_path_buf(), len: metadata.len() }))
     }
 

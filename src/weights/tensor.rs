@@ -17,6 +17,10 @@ pub enum DType {
     BF16,
     I64,
     I32,
+    I16,
+    I8,
+    /// Also truth values.
+    U8,
 }
 
 impl DType {
@@ -25,7 +29,8 @@ impl DType {
         match self {
             DType::F64 | DType::I64 => 8,
             DType::F32 | DType::I32 => 4,
-            DType::F16 | DType::BF16 => 2,
+            DType::F16 | DType::BF16 | DType::I16 => 2,
+            DType::I8 | DType::U8 => 1,
         }
     }
 }
@@ -39,6 +44,9 @@ impl fmt::Display for DType {
             DType::BF16 => "bfloat16",
             DType::I64 => "int64",
             DType::I32 => "int32",
+            DType::I16 => "int16",
+            DType::I8 => "int8",
+            DType::U8 => "uint8",
         })
     }
 }
@@ -222,5 +230,8 @@ fn convert(dtype: DType, raw: &[u8], out: &mut [f32]) {
         DType::BF16 => each(raw, out, |b| bf16::from_le_bytes(b).to_f32()),
         DType::I64 => each(raw, out, |b| i64::from_le_bytes(b) as f32),
         DType::I32 => each(raw, out, |b| i32::from_le_bytes(b) as f32),
+        DType::I16 => each(raw, out, |b| i16::from_le_bytes(b).into()),
+        DType::I8 => each(raw, out, |b| i8::from_le_bytes(b).into()),
+        DType::U8 => each(raw, out, |b| u8::from_le_bytes(b).into()),
     }
 }

@@ -14,6 +14,9 @@ use crate::error::Result;
 const MAX_DIRECTORY: u64 = 4 << 20;
 /// Deflate cannot do better than 1032 : 1; what claims more is a lie.
 const MAX_RATIO: u64 = 1032;
+/// Trained weights hardly shrink; some arrays of zeros among them do.
+const MAX_TOTAL_RATIO: u64 = 20;
+const ALWAYS_FINE: u64 = 16 << 20;
 
 /// Members by name. Two members of one name are refused.
 pub(super) fn directory(source: &Arc<Source>) -> Result<BTreeMap<String, Piece>> {
@@ -24,15 +27,20 @@ pub(super) fn directory(source: &Arc<Source>) -> Result<BTreeMap<String, Piece>>
     let bytes = source.peek(start, size)?;
     let mut fields = Fields(&bytes);
     let mut members = BTreeMap::new();
+    let mut unpacked = 0u64;
     for _ in 0..count {
         let (name, piece) = member(source, &mut fields).ok_or_else(|| bad("the zip directory is damaged"))??;
         if name.ends_with('/') {
             continue;
         }
+        unpacked = unpacked.saturating_add(piece.size);
         if members.contains_key(&name) {
             return Err(bad(format!("the zip archive holds {name:?} twice")));
         }
         members.insert(name, piece);
+    }
+    if unpacked > ALWAYS_FINE && unpacked / MAX_TOTAL_RATIO > source.len() {
+        return Err(bad(format!("{unpacked} bytes in a zip archive of {}: a decompression bomb", source.len())));
     }
     Ok(members)
 }

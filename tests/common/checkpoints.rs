@@ -10,6 +10,8 @@ pub struct Zip<W: Write> {
     at: u32,
     directory: Vec<u8>,
     count: u16,
+    /// Directory in zip64 form, as for more than 4 GB.
+    pub large: bool,
 }
 
 impl Zip<BufWriter<File>> {
@@ -20,7 +22,7 @@ impl Zip<BufWriter<File>> {
 
 impl<W: Write> Zip<W> {
     pub fn new(out: W) -> Self {
-        Zip { out, at: 0, directory: Vec::new(), count: 0 }
+        Zip { out, at: 0, directory: Vec::new(), count: 0, large: false }
     }
 
     pub fn store(&mut self, name: &str, data: &[u8]) {
@@ -35,20 +37,32 @@ impl<W: Write> Zip<W> {
 
     /// A member that may lie about its size and checksum.
     pub fn add(&mut self, name: &str, method: u16, stored: &[u8], size: u32, crc32: u32) {
-        let mut fields = Vec::new();
-        for half in [20, 0, method, 0, 0] {
-            fields.extend(half.to_le_bytes());
-        }
-        for word in [crc32, stored.len() as u32, size] {
-            fields.extend(word.to_le_bytes());
-        }
-        fields.extend((name.len() as u16).to_le_bytes());
-        fields.extend([0, 0]);
+        let fields = |sizes: [u32; 2], extra: u16| {
+            let mut fields = Vec::new();
+            for half in [20, 0, method, 0, 0] {
+                fields.extend(half.to_le_bytes());
+            }
+            for word in [crc32, sizes[0], sizes[1]] {
+                fields.extend(word.to_le_bytes());
+            }
+            fields.extend((name.len() as u16).to_le_bytes());
+            fields.extend(extra.to_le_bytes());
+            fields
+        };
+        let sizes = [stored.len() as u32, size];
+        let (shown, extra) = if self.large { ([u32::MAX; 2], 28) } else { (sizes, 0) };
         self.directory.extend(b"PK\x01\x02\x14\0");
-        self.directory.extend(&fields);
+        self.directory.extend(fields(shown, extra));
         self.directory.extend([0; 10]);
-        self.directory.extend(self.at.to_le_bytes());
+        self.directory.extend(if self.large { u32::MAX } else { self.at }.to_le_bytes());
         self.directory.extend(name.as_bytes());
+        if self.large {
+            self.directory.extend([1, 0, 24, 0]);
+            for value in [size, sizes[0], self.at] {
+                self.directory.extend(u64::from(value).to_le_bytes());
+            }
+        }
+        let fields = fields(sizes, 0);
         for part in [b"PK\x03\x04", &fields[..], name.as_bytes(), stored] {
             self.out.write_all(part).unwrap();
             self.at += part.len() as u32;
@@ -58,6 +72,24 @@ impl<W: Write> Zip<W> {
 
     pub fn finish(mut self) -> W {
         self.out.write_all(&self.directory).unwrap();
+        if self.large {
+            let (size, start) = (self.directory.len() as u64, u64::from(self.at));
+            let count = u64::from(self.count);
+            self.out.write_all(b"PK\x06\x06").unwrap();
+            self.out.write_all(&44u64.to_le_bytes()).unwrap();
+            self.out.write_all(&[0; 12]).unwrap();
+            for value in [count, count, size, start] {
+                self.out.write_all(&value.to_le_bytes()).unwrap();
+            }
+            self.out.write_all(b"PK\x06\x07\0\0\0\0").unwrap();
+            self.out.write_all(&(start + size).to_le_bytes()).unwrap();
+            self.out.write_all(&1u32.to_le_bytes()).unwrap();
+            self.out.write_all(b"PK\x05\x06\0\0\0\0").unwrap();
+            self.out.write_all(&[0xff; 12]).unwrap();
+            self.out.write_all(&[0, 0]).unwrap();
+            self.out.flush().unwrap();
+            return self.out;
+        }
         self.out.write_all(b"PK\x05\x06\0\0\0\0").unwrap();
         self.out.write_all(&self.count.to_le_bytes()).unwrap();
         self.out.write_all(&self.count.to_le_bytes()).unwrap();
@@ -107,25 +139,43 @@ fn ints(values: &[i64]) -> Vec<u8> {
     [b"(".to_vec(), values.iter().flat_map(|&v| int(v)).collect(), b"t".to_vec()].concat()
 }
 
-/// The state_dict of `tensors` with `_metadata`, as torch pickles it for a CUDA model; `view` as legacy files have it.
+/// A tensor of a CUDA model; `legacy` files name a view of its storage, or none.
+fn rebuilt(t: &Described, legacy: bool) -> Vec<u8> {
+    let mut p = b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
+    p.extend(text("storage"));
+    p.extend(format!("ctorch\n{}\n", t.storage).as_bytes());
+    p.extend([text(&t.key), text("cuda:0"), int(t.stored)].concat());
+    if legacy {
+        p.push(b'N');
+    }
+    p.extend(b"tQ");
+    p.extend([int(t.first), ints(&t.shape), ints(&t.strides)].concat());
+    p.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+    p
+}
+
+/// The state_dict of `tensors` with `_metadata`, as torch pickles it.
 pub fn state_dict(tensors: &[Described], legacy: bool) -> Vec<u8> {
     let mut p = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
     for t in tensors {
         p.extend(text(t.name));
-        p.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        p.extend(text("storage"));
-        p.extend(format!("ctorch\n{}\n", t.storage).as_bytes());
-        p.extend([text(&t.key), text("cuda:0"), int(t.stored)].concat());
-        if legacy {
-            p.push(b'N');
-        }
-        p.extend(b"tQ");
-        p.extend([int(t.first), ints(&t.shape), ints(&t.strides)].concat());
-        p.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+        p.extend(rebuilt(t, legacy));
     }
     p.extend(b"u}");
     p.extend(text("_metadata"));
     p.extend(b"ccollections\nOrderedDict\n)Rsb.");
+    p
+}
+
+/// The same from Python 2: byte strings, and all items handed to OrderedDict at once.
+pub fn state_dict_of_python_2(tensors: &[Described]) -> Vec<u8> {
+    let mut p = b"\x80\x02ccollections\nOrderedDict\n(](".to_vec();
+    for t in tensors {
+        p.extend([b"](U", &[t.name.len() as u8][..], t.name.as_bytes()].concat());
+        p.extend(rebuilt(t, true));
+        p.push(b'e');
+    }
+    p.extend(b"etR.");
     p
 }
 
