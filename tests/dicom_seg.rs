@@ -195,6 +195,7 @@ fn write_case(folder: &Path, labelmap: &Labelmap) {
             "type": code(label.type_code()),
             "modifier": label.modifier.clone().map(code),
             "region": label.region.clone().map(code),
+            "cielab": (label.color == Some([46, 138, 184])).then_some([35220, 28855, 24552]),
         })).collect::<Vec<_>>(),
     });
     fs::write(folder.join("expected.json"), expected.to_string()).unwrap();
@@ -314,6 +315,33 @@ fn source_facts_are_kept() {
     }
     let scanner = &seg.get(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE).unwrap().items().unwrap()[0];
     assert_eq!(scanner.get(tags::MANUFACTURER).unwrap().to_str().unwrap().trim_end(), "Scanner & Söhne");
+}
+
+#[test]
+fn a_source_without_frame_of_reference_gets_one_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let frame_of_reference = |name: &str, series_uid: &str| {
+        let series = Series { frame_of_reference_uid: String::new(), series_uid: series_uid.into(), ..made_series(3) };
+        let path = root.path().join(name);
+        write_seg(&random_labelmap(series), &path, &SegOptions::default(), &mut Control::none()).unwrap();
+        word(&open_file(&path).unwrap(), tags::FRAME_OF_REFERENCE_UID)
+    };
+    let first = frame_of_reference("a.dcm", "1.2.3");
+    assert!(first.starts_with("2.25."), "{first}");
+    assert_eq!(first, frame_of_reference("b.dcm", "1.2.3"));
+    assert_ne!(first, frame_of_reference("c.dcm", "1.2.4"));
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_as_readable_as_other_new_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode();
+    fs::write(root.path().join("plain"), "").unwrap();
+    let path = root.path().join("seg.dcm");
+    write_seg(&random_labelmap(made_series(3)), &path, &SegOptions::default(), &mut Control::none()).unwrap();
+    assert_eq!(mode("seg.dcm"), mode("plain"));
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct SegOptions {
     /// Code string: at most 16 of A-Z, 0-9, space and underscore.
     pub content_label: String,
     pub content_description: String,
-    /// Person name; may be empty.
+    /// Person name (`Family^Given`) of who asked for it; may be empty.
     pub content_creator: String,
     /// Derive all UIDs from the content, so that equal input gives equal bytes; otherwise they are random.
     pub deterministic: bool,
@@ -52,7 +52,7 @@ impl Default for SegOptions {
             series_number: None,
             content_label: "SEGMENTATION".into(),
             content_description: "Research use only, not for clinical use".into(),
-            content_creator: "TransUNet".into(),
+            content_creator: String::new(),
             deterministic: false,
             created: None,
         }

@@ -74,7 +74,8 @@ def check_pydicom(path, want, labels):
         assert item.TrackingID.endswith(f"(label {label['value']})"), item.TrackingID
         family = item.SegmentationAlgorithmIdentificationSequence[0].AlgorithmFamilyCodeSequence[0]
         same("family", triplet(family), ["123110", "DCM", "Artificial Intelligence"])
-        same("colours", len(item.RecommendedDisplayCIELabValue), 3)
+        colour = list(item.RecommendedDisplayCIELabValue)
+        same("colour", colour, label["cielab"] or colour)
 
     frames = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
     same("frames", len(frames), len(seg.PerFrameFunctionalGroupsSequence))
@@ -99,8 +100,8 @@ def check_highdicom(path, want, labels, affine):
     seg = highdicom.seg.segread(path)
     same("algorithm", {seg.get_segment_description(n).algorithm_type.value for n in seg.segment_numbers}, {"AUTOMATIC"})
     values = np.array([0] + [label["value"] for label in want["labels"]], np.uint8)
-    slices = {groups.PlanePositionSequence[0].ImagePositionPatient[2] for groups in seg.PerFrameFunctionalGroupsSequence}
-    if len(slices) > 1:
+    planes = {tuple(groups.PlanePositionSequence[0].ImagePositionPatient) for groups in seg.PerFrameFunctionalGroupsSequence}
+    if len(planes) > 1:
         volume = seg.get_volume(combine_segments=True, allow_missing_positions=True)
         array = values[volume.array.astype(int)]
         got = on_source_grid(labels.T.shape, affine, array, volume.affine[:3])
