@@ -29,8 +29,9 @@ pub fn beside(path: &Path) -> Result<NamedTempFile> {
     builder.tempfile_in(folder_of(path)).map_err(|e| Error::io(path, "create", e))
 }
 
-/// Renames a file made by [`beside`] to `path`.
+/// Renames a file made by [`beside`] to `path`, after its bytes have reached the disk.
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
+    file.as_file().sync_all().map_err(|e| Error::io(path, "write", e))?;
     file.persist(path).map(drop).map_err(|e| Error::io(path, "write", e.error))
 }
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use burn::tensor::Tensor;
 
-use crate::config::ModelConfig;
+use crate::config::{Compat, ModelConfig};
 use crate::device::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::network::{TransUNet, fill, initial_values, values};
-use crate::weights::{self, Checkpoint};
+use crate::weights::{self, BundleWriter, Checkpoint};
 
 /// Weights on a device with all that is needed to use them. Shared freely between threads.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ impl Model {
         let (config, warnings) = checkpoint.describe()?;
         weights::check(&checkpoint, &config.architecture)?;
         let network = TransUNet::new(&config.architecture, device.burn());
-        let network = fill(network, |name, _| weights::read_for(&checkpoint, &config, name))?;
+        let compat = config.compat == Some(Compat::TransUnet2021);
+        let network = fill(network, |name, _| checkpoint.read_for(name, &config.architecture, compat))?;
         Ok(Model { config, network, device: device.clone(), warnings })
     }
 
@@ -42,15 +43,12 @@ impl Model {
 
     /// Writes a bundle; the file appears whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let values = values(&self.network);
-        weights::write_bundle(path, &self.config, |name, shape| match values.get(name) {
-            Some(tensor) => {
-                let data = tensor.to_data().into_vec::<f32>();
-                data.map_err(|e| Error::Internal(format!("{name}: {e:?}")))
-            }
-            // Counts of training batches, which the network does not keep.
-            None => Ok(vec![0.0; shape.iter().product()]),
-        })
+        let mut bundle = BundleWriter::create(path, &self.config)?;
+        for (name, tensor) in values(&self.network) {
+            let data = tensor.into_data().into_vec::<f32>();
+            bundle.put(&name, &data.map_err(|e| Error::Internal(format!("{name}: {e:?}")))?)?;
+        }
+        bundle.finish()
     }
 
     /// `[b, 1 or channels, h, w]` to logits `[b, classes, h, w]`.

@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 use super::source::{Piece, Source};
 use super::tensor::{DType, Entry, product, row_major};
 use super::{bad, expected};
+use crate::atomic_file;
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 
@@ -139,12 +140,7 @@ impl BundleWriter {
         header.resize(header.len().next_multiple_of(8), b' ');
 
         let failed = |e| Error::io(path, "write", e);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new();
-        // The umask decides who may read a model, as for any other file.
-        #[cfg(unix)]
-        file.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = file.tempfile_in(folder).map_err(failed)?;
+        let mut file = atomic_file::beside(path)?;
         file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
         file.write_all(&header).map_err(failed)?;
         let data = 8 + header.len() as u64;
@@ -185,10 +181,7 @@ impl BundleWriter {
         if !missing.is_empty() {
             return Err(Error::Internal(format!("bundle lacks {} tensors: {missing:?}", missing.len())));
         }
-        let failed = |e| Error::io(&self.path, "write", e);
-        self.file.as_file().sync_all().map_err(failed)?;
-        self.file.persist(&self.path).map_err(|e| failed(e.error))?;
-        Ok(())
+        atomic_file::persist(self.file, &self.path)
     }
 }
 

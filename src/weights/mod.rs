@@ -21,7 +21,7 @@ pub use bundle::BundleWriter;
 use infer::looks_like;
 pub use infer::{infer_architecture, infer_sizes};
 pub use names::{check, check_initial, expected};
-pub use position::{position_embedding, read_for, resample_position_embedding};
+pub use position::{position_embedding, resample_position_embedding};
 pub use tensor::{DType, Entry};
 
 use crate::config::{self, ModelConfig};

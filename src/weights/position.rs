@@ -2,7 +2,6 @@
 
 use super::names::POSITION;
 use super::{Checkpoint, Kind, bad};
-use crate::config::{Compat, ModelConfig};
 use crate::error::Result;
 use crate::resize::{Edge, Order, Resampler};
 
@@ -41,18 +40,6 @@ pub fn position_embedding(
             "{tokens} tokens are no square grid; give the image_size that the weights were trained at"
         )))),
     }
-}
-
-/// Elements of the tensor `name` as a model described by `config` needs them: the position embedding on its token grid,
-/// all else as stored.
-pub fn read_for(checkpoint: &Checkpoint, config: &ModelConfig, name: &str) -> Result<Vec<f32>> {
-    if name != POSITION {
-        return checkpoint.read(name);
-    }
-    // A bundle's embedding belongs to its own description; foreign ones are square.
-    let to = config.architecture.grid();
-    let from = (checkpoint.kind == Kind::Bundle).then_some(to);
-    position_embedding(checkpoint, from, to, config.compat == Some(Compat::TransUnet2021))
 }
 
 /// Side of a square grid of `tokens`.
