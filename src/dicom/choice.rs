@@ -1,6 +1,6 @@
 //! Which series of a folder is meant, and what to say when that is not clear.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Write as _};
 use std::str::FromStr;
 
 use super::scan::{Scan, SeriesSummary};
@@ -55,6 +55,21 @@ impl FromStr for SeriesChoice {
     }
 }
 
+impl Display for SeriesChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            SeriesChoice::Only => f.write_str("the only series"),
+            SeriesChoice::Uid(uid) => f.write_str(uid),
+            SeriesChoice::Rule { modality, description, number } => {
+                let modality = modality.as_ref().map(|modality| format!("modality={modality}"));
+                let description = description.as_ref().map(|description| format!("description={description}"));
+                let number = number.map(|number| format!("number={number}"));
+                f.write_str(&[modality, description, number].into_iter().flatten().collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+}
+
 impl SeriesChoice {
     fn fits(&self, series: &SeriesSummary) -> bool {
         match self {
@@ -78,12 +93,15 @@ pub(super) fn choose<'a>(scan: &'a Scan, choice: &SeriesChoice) -> Result<&'a Se
     match (readable.as_slice(), fitting.as_slice()) {
         ([one], _) => Ok(one),
         ([], []) if scan.series.is_empty() => Err(nothing(scan)),
-        ([], []) => Err(Error::SeriesChoice(format!("no series fits {choice:?}; found:\n{}", table(&scan.series)))),
+        ([], []) => Err(Error::SeriesChoice(format!("no series fits {choice}; found:\n{}", table(&scan.series)))),
         ([], [one]) => {
             let reason = one.refusal.as_deref().unwrap_or_default();
             Err(Error::DicomUnsupported(format!("series {} ({}): {reason}", one.series_uid, one.modality)))
         }
-        ([], _) => Err(Error::DicomUnsupported(format!("no series can be read as a volume; found:\n{}", table(fitting.iter().copied())))),
+        ([], _) => Err(Error::DicomUnsupported(format!(
+            "no series can be read as a volume; found:\n{}",
+            table(fitting.iter().copied())
+        ))),
         (several, _) => Err(Error::SeriesChoice(format!(
             "{} series fit; choose one by its UID{}:\n{}",
             several.len(),
@@ -106,17 +124,16 @@ fn example(series: &[&SeriesSummary]) -> String {
     let Some((first, others)) = series.split_first() else {
         return String::new();
     };
-    let rules = [
-        SeriesChoice::Rule { modality: Some(first.modality.clone()), description: None, number: None },
-        SeriesChoice::Rule { modality: None, description: Some(first.description.clone()), number: None },
-    ];
-    let shown = [format!("modality={}", first.modality), format!("description={}", first.description)];
-    rules
-        .iter()
-        .zip(shown)
-        .find(|(rule, _)| !others.iter().any(|other| rule.fits(other)))
-        .map(|(_, shown)| format!(" or by a rule such as {shown}"))
-        .unwrap_or_default()
+    let (modality, description) = (first.modality.clone(), first.description.clone());
+    [
+        SeriesChoice::Rule { modality: Some(modality), description: None, number: None },
+        SeriesChoice::Rule { modality: None, description: Some(description), number: None },
+        SeriesChoice::Rule { modality: None, description: None, number: first.number },
+    ]
+    .iter()
+    .find(|rule| !others.iter().any(|other| rule.fits(other)))
+    .map(|rule| format!(" or by a rule such as {rule}"))
+    .unwrap_or_default()
 }
 
 /// One line per series.

@@ -13,42 +13,33 @@ use dicom::encoding::{Codec, TransferSyntax};
 
 use super::file::causes;
 use super::header::PixelFormat;
+use super::rle;
 use crate::error::{Error, Result};
 
 /// Decodes `stream` into little-endian samples and says how they are laid out.
-pub(super) fn decode(
-    syntax: &TransferSyntax,
-    stream: Vec<u8>,
-    format: &PixelFormat,
-) -> Result<(Vec<u8>, PixelFormat)> {
+pub(super) fn decode(syntax: &TransferSyntax, stream: Vec<u8>, format: &PixelFormat) -> Result<(Vec<u8>, PixelFormat)> {
     let name = syntax.name();
     let mut format = format.clone();
-    if format.allocated == 32 && syntax.uid() != uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN {
-        return Err(Error::DicomUnsupported(format!("{name} with BitsAllocated 32, expected 8 or 16")));
-    }
     let data = match syntax.uid() {
         uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN => stream,
         uids::DEFLATED_IMAGE_FRAME_COMPRESSION => inflate(&stream, &format)?,
         uids::JPEGXL_LOSSLESS | uids::JPEGXLJPEG_RECOMPRESSION | uids::JPEGXL => jpeg_xl(&stream, &format)?,
-        uids::RLE_LOSSLESS => {
-            // PS3.5 G.3: segment count and 15 offsets; the codec would allocate any count.
-            let segments = stream.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-            if stream.len() < 64 || segments != Some(format.allocated / 8) {
-                let found = segments.unwrap_or(0);
-                let text = format!("RLE stream has {found} segments, expected {}", format.allocated / 8);
-                return Err(Error::DicomParse(text));
-            }
-            run(syntax, stream, &format)?
-        }
+        uids::RLE_LOSSLESS => rle::decode(&stream, &format)?,
         uid => {
             let declared = match uid {
-                uids::JPEG2000_LOSSLESS | uids::JPEG2000 | uids::JPEG2000MC_LOSSLESS | uids::JPEG2000MC => {
-                    jpeg_2000_size(&stream)
-                }
-                uids::HTJ2K_LOSSLESS | uids::HTJ2K_LOSSLESS_RPCL | uids::HTJ2K => jpeg_2000_size(&stream),
+                uids::JPEG2000_LOSSLESS
+                | uids::JPEG2000
+                | uids::JPEG2000MC_LOSSLESS
+                | uids::JPEG2000MC
+                | uids::HTJ2K_LOSSLESS
+                | uids::HTJ2K_LOSSLESS_RPCL
+                | uids::HTJ2K => jpeg_2000_size(&stream),
                 _ => jpeg_size(&stream),
             };
             let declared = declared.ok_or_else(|| Error::DicomParse(format!("no {name} stream in PixelData")))?;
+            if format.allocated > 16 {
+                return Err(Error::DicomUnsupported(format!("{name} with BitsAllocated 32, expected 8 or 16")));
+            }
             declared.check(&format)?;
             if declared.wavelet && declared.precision < format.stored {
                 // Signed samples are stored with the precision of the stream.
@@ -141,15 +132,15 @@ fn jpeg_2000_size(stream: &[u8]) -> Option<Declared> {
     let start = stream.windows(4).take(4096).position(|bytes| bytes == START)?;
     let segment = stream.get(start + 4..)?;
     let long = |at: usize| Some(u64::from(u32::from_be_bytes(*segment.get(at..)?.first_chunk()?)));
-    let (xr, yr) = (*segment.get(37)?, *segment.get(38)?);
+    let (xr, yr) = (*segment.get(39)?, *segment.get(40)?);
     if (xr, yr) != (1, 1) {
         return None;
     }
     Some(Declared {
         rows: long(8)?.checked_sub(long(16)?)?,
         columns: long(4)?.checked_sub(long(12)?)?,
-        components: u16::from_be_bytes(*segment.get(34..)?.first_chunk()?).into(),
-        precision: u32::from(segment.get(36)? & 0x7F) + 1,
+        components: u16::from_be_bytes(*segment.get(36..)?.first_chunk()?).into(),
+        precision: u32::from(segment.get(38)? & 0x7F) + 1,
         wavelet: true,
     })
 }
@@ -243,7 +234,8 @@ fn jpeg_xl(stream: &[u8], format: &PixelFormat) -> Result<Vec<u8>> {
     let refuse = |reason: &str| broken("JPEG XL", reason);
     caught("JPEG XL", || {
         // Modular decoding keeps several 32-bit planes; 64 bytes a pixel and a fixed part are ample.
-        let limit = usize::try_from(format.byte_len().saturating_mul(64)).unwrap_or(usize::MAX).saturating_add(64 << 20);
+        let limit =
+            usize::try_from(format.byte_len().saturating_mul(64)).unwrap_or(usize::MAX).saturating_add(64 << 20);
         let image = jxl_oxide::JxlImage::builder()
             .alloc_tracker(jxl_oxide::AllocTracker::with_limit(limit))
             .read(stream)
@@ -256,6 +248,9 @@ fn jpeg_xl(stream: &[u8], format: &PixelFormat) -> Result<Vec<u8>> {
             wavelet: false,
         };
         declared.check(format)?;
+        if declared.precision > 16 {
+            return Err(refuse("more than 16 bits"));
+        }
         if !image.is_loading_done() || image.num_loaded_keyframes() == 0 {
             return Err(refuse("cut off"));
         }

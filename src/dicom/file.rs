@@ -71,6 +71,8 @@ pub(super) struct DicomFile {
     position: u64,
     /// Bytes of the data set: exact for plain files, the most that can come out of deflated ones.
     size: u64,
+    /// Bytes of the file itself.
+    pub file_size: u64,
     pub syntax: &'static TransferSyntax,
     /// Media Storage SOP Class UID of the file meta group, empty without one.
     pub media_class: String,
@@ -104,7 +106,8 @@ impl DicomFile {
         let Some(syntax) = TransferSyntaxRegistry.get(uid) else {
             return Err(Error::DicomUnsupported(format!("{}: transfer syntax {uid} is not known", path.display())));
         };
-        let size = metadata.len().saturating_sub(consumed);
+        let file_size = metadata.len();
+        let size = file_size.saturating_sub(consumed);
         let (bytes, size) = match syntax.codec() {
             Codec::Dataset(Some(adapter)) => {
                 (Bytes::Inflated(adapter.adapt_reader(Box::new(file))), size.saturating_mul(MAX_INFLATION))
@@ -119,7 +122,7 @@ impl DicomFile {
             Codec::None | Codec::EncapsulatedPixelData(..) => (Bytes::Plain(file), size),
         };
         let media_class = meta.class;
-        Ok(Some(DicomFile { path: path.to_path_buf(), bytes, position: 0, size, syntax, media_class }))
+        Ok(Some(DicomFile { path: path.to_path_buf(), bytes, position: 0, size, file_size, syntax, media_class }))
     }
 
     /// Bytes that can still follow.
@@ -132,7 +135,7 @@ impl DicomFile {
         let capacity = count.min(self.remaining()).min(64 << 20);
         let mut value = Vec::with_capacity(usize::try_from(capacity).unwrap_or(0));
         let got = (&mut self.bytes).take(count).read_to_end(&mut value);
-        let got = got.map_err(|source| self.broken("its bytes", &source))? as u64;
+        let got = got.map_err(|source| self.broken("its data", &source))? as u64;
         self.position += got;
         if got < count {
             return Err(Error::DicomParse(format!(
@@ -236,12 +239,12 @@ impl DicomFile {
             Bytes::Plain(file) => file.seek_relative(i64::try_from(count).unwrap_or(i64::MAX)),
             Bytes::Inflated(stream) => io::copy(&mut stream.take(count), &mut io::sink()).map(|_| ()),
         };
-        skipped.map_err(|source| self.broken("its bytes", &source))?;
+        skipped.map_err(|source| self.broken("its data", &source))?;
         self.position += count;
         Ok(())
     }
 
-    fn broken(&self, what: &str, error: &dyn std::error::Error) -> Error {
+    fn broken(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
         parse_error(&self.path, what, error)
     }
 }
@@ -288,8 +291,7 @@ impl Meta {
         let decoder = decode::file_header_decoder();
         let mut meta = Meta::default();
         loop {
-            let (header, read) =
-                DecodeFrom::decode_header(&decoder, file).map_err(|error| io::Error::other(causes(&error)))?;
+            let (header, read) = DecodeFrom::decode_header(&decoder, file).map_err(io::Error::other)?;
             if header.tag.group() != 2 {
                 file.seek_relative(-(read as i64))?;
                 return Ok(meta);
@@ -335,8 +337,18 @@ fn is_end(error: &decode::Error) -> bool {
     matches!(error, decode::Error::ReadHeaderTag { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
 }
 
-fn parse_error(path: &Path, what: &str, error: &dyn std::error::Error) -> Error {
-    Error::DicomParse(format!("{}: cannot read {what}: {}", path.display(), causes(error)))
+fn parse_error(path: &Path, what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    let path = path.display();
+    if ended(error) {
+        return Error::DicomParse(format!("{path}: truncated, the file ends within {what}"));
+    }
+    Error::DicomParse(format!("{path}: cannot read {what}: {}", causes(error)))
+}
+
+/// Whether an error comes from the end of the file.
+fn ended(error: &(dyn std::error::Error + 'static)) -> bool {
+    let at_end = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    error.downcast_ref::<io::Error>().is_some_and(at_end) || error.source().is_some_and(ended)
 }
 
 /// The message of an error with those of its causes.

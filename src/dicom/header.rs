@@ -66,6 +66,15 @@ impl PixelFormat {
     pub fn byte_len(&self) -> u64 {
         self.rows as u64 * self.columns as u64 * u64::from(self.allocated / 8)
     }
+
+    /// Keeps a small file from making the reader allocate a huge image: no codec compresses real images so far.
+    fn implausible(&self, file_size: u64) -> Option<String> {
+        const ALWAYS_FINE: u64 = 16 << 20;
+        const MAX_RATIO: u64 = 1024;
+        let pixels = self.rows as u64 * self.columns as u64;
+        (pixels > ALWAYS_FINE && pixels / MAX_RATIO > file_size)
+            .then(|| format!("{} rows x {} columns cannot be in a file of {file_size} bytes", self.rows, self.columns))
+    }
 }
 
 /// The header of one file.
@@ -93,8 +102,8 @@ pub(super) struct Header {
     pub slice_thickness: Option<f64>,
     pub format: Field<PixelFormat>,
     pub pixels: Option<PixelSpan>,
-    /// Why the value of PixelData cannot be complete.
-    pub truncated: Option<String>,
+    /// Why PixelData cannot be what the header says.
+    pub implausible: Option<String>,
 }
 
 /// A file that is DICOM and cannot be used, with the series it belongs to if that much was readable.
@@ -129,7 +138,14 @@ impl Header {
 
     fn of(path: &Path, values: &Values, series_uid: String, pixels: &Option<PixelSpan>, file: &DicomFile) -> Self {
         let class = values.text(tags::SOP_CLASS_UID);
-        let truncated = pixels.as_ref().and_then(|span| span.length).filter(|length| *length > file.remaining());
+        let format = values.pixel_format();
+        let implausible = match (&format, pixels.as_ref().and_then(|span| span.length)) {
+            (_, Some(length)) if length > file.remaining() => {
+                Some(format!("truncated, PixelData claims {length} bytes and {} follow", file.remaining()))
+            }
+            (Ok(format), _) => format.implausible(file.file_size),
+            (Err(_), _) => None,
+        };
         Header {
             path: path.to_path_buf(),
             sop_class_uid: if class.is_empty() { file.media_class.clone() } else { class },
@@ -149,11 +165,9 @@ impl Header {
             pixel_spacing: values.numbers(tags::PIXEL_SPACING, "PixelSpacing (0028,0030)"),
             spacing_between_slices: values.length(tags::SPACING_BETWEEN_SLICES),
             slice_thickness: values.length(tags::SLICE_THICKNESS),
-            format: values.pixel_format(),
+            format,
             pixels: *pixels,
-            truncated: truncated.map(|length| {
-                format!("truncated, PixelData claims {length} bytes and {} follow", file.remaining())
-            }),
+            implausible,
         }
     }
 
@@ -272,10 +286,7 @@ impl<'a> Values<'a> {
         let samples = self.unsigned(tags::SAMPLES_PER_PIXEL, "SamplesPerPixel (0028,0002)").unwrap_or(1);
         let allocated = self.unsigned(tags::BITS_ALLOCATED, "BitsAllocated (0028,0100)")?;
         let stored = self.unsigned(tags::BITS_STORED, "BitsStored (0028,0101)").unwrap_or(allocated);
-        let high_bit = match self.unsigned(tags::HIGH_BIT, "HighBit (0028,0102)") {
-            Ok(high_bit) => high_bit,
-            Err(_) => stored.saturating_sub(1),
-        };
+        let high_bit = self.unsigned(tags::HIGH_BIT, "HighBit (0028,0102)").unwrap_or(stored.saturating_sub(1));
         let representation = self.unsigned(tags::PIXEL_REPRESENTATION, "PixelRepresentation (0028,0103)")?;
         if rows == 0 || columns == 0 || rows > 0xFFFF || columns > 0xFFFF {
             return Err(format!("the image has {rows} rows and {columns} columns, expected 1 to 65535"));

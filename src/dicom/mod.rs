@@ -6,6 +6,7 @@ mod file;
 mod header;
 mod order;
 mod pixels;
+mod rle;
 mod scan;
 mod series;
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 
 /// Slices nearer than this lie at the same position: no scanner steps so finely, and positions are written in decimals.
-const SAME_POSITION: f64 = 0.01;
+const SAME_POSITION: f64 = 0.001;
 /// Positions rounded to a tenth of a millimetre stray by 0.05 mm from an even grid; a little more is let pass.
 const ROUNDING: f64 = 0.06;
 /// Cosines written with four decimals differ by no more.
@@ -147,18 +147,21 @@ fn no_duplicates(slices: &[Header], depths: &[f64]) -> Result<()> {
         return Ok(());
     };
     let times = counts.values().copied().max().unwrap_or(1);
-    let shape = if counts.values().all(|&count| count == times) {
-        format!(
-            "{} positions x {times} images at each (several time points, echoes, phases or copies)",
-            counts.len()
-        )
+    let shape = if counts.len() == 1 {
+        format!("{times} images at one position")
+    } else if counts.values().all(|&count| count == times) {
+        format!("{} positions x {times} images at each", counts.len())
     } else {
         let crowded = counts.values().filter(|&&count| count > 1).count();
         format!("{crowded} of {} positions have more than one image", counts.len())
     };
-    let copies = if a.sop_instance_uid == b.sop_instance_uid { ", copies of the same instance" } else { "" };
+    let kind = if a.sop_instance_uid == b.sop_instance_uid {
+        "copies of one instance"
+    } else {
+        "several time points, echoes, phases or series in one"
+    };
     Err(Error::DicomGeometry(format!(
-        "duplicate positions: {shape}, such as {} and {}{copies}; expected one image at each position",
+        "duplicate positions: {shape} ({kind}), such as {} and {}; expected one image at each position",
         name(a),
         name(b)
     )))
@@ -216,7 +219,7 @@ fn perpendicular(slices: &[Header], positions: &[Vec3], normal: Vec3, pixel: f64
         let depth = dot(from_first, normal);
         (depth, sub(from_first, normal.map(|n| n * depth)))
     };
-    let allowed = ROUNDING.max(0.1 * pixel);
+    let allowed = ROUNDING.max(0.1 * pixel).min(0.5 * pixel);
     let Some(askew) = (0..positions.len()).find(|&k| norm(offset(k).1) > allowed) else {
         return Ok(());
     };

@@ -31,6 +31,9 @@ fn decode_from(header: &Header, mut file: DicomFile, rows: usize, columns: usize
             format.rows, format.columns
         )));
     }
+    if let Some(reason) = &header.implausible {
+        return Err(Error::DicomParse(reason.clone()));
+    }
     let Some(span) = header.pixels else {
         return Err(Error::DicomParse("no PixelData (7FE0,0010)".into()));
     };
@@ -67,10 +70,6 @@ fn native(file: &mut DicomFile, span: &PixelSpan, format: &PixelFormat) -> Resul
     let shape = format!("{} rows x {} columns x {} bits", format.rows, format.columns, format.allocated);
     if length != expected && length != expected + expected % 2 {
         return Err(Error::DicomParse(format!("PixelData has {length} bytes, expected {expected} for {shape}")));
-    }
-    if file.remaining() < expected {
-        let rest = file.remaining();
-        return Err(Error::DicomParse(format!("truncated, {rest} bytes of pixels, expected {expected} for {shape}")));
     }
     let padding = expected % 2 * u64::from(format.allocated == 8 && length > expected);
     let data = file.take(expected + padding)?;

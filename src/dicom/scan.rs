@@ -50,6 +50,8 @@ pub struct Unreadable {
     pub reason: String,
     /// The series that it belongs to, if that much was readable.
     pub series_uid: Option<String>,
+    /// Given by the caller, not found in a folder.
+    named: bool,
 }
 
 /// Reads the headers of `paths`: folders (any nesting, any names; hidden files and DICOMDIR are skipped) and files.
@@ -69,9 +71,11 @@ pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> 
                 Ok(Some(header)) => groups.entry(header.series_uid.clone()).or_default().push(header),
                 Ok(None) => scan.skipped += 1,
                 Err(broken) => {
-                    log::warn!("a DICOM file cannot be read: {}", broken.error);
-                    let reason = broken.error.to_string();
-                    scan.unreadable.push(Unreadable { path: path.clone(), reason, series_uid: broken.series_uid });
+                    log::warn!("a DICOM file cannot be read");
+                    log::debug!("{}", broken.error);
+                    let named = paths.iter().any(|given| given.as_ref() == path);
+                    let (path, reason) = (path.clone(), broken.error.to_string());
+                    scan.unreadable.push(Unreadable { path, reason, series_uid: broken.series_uid, named });
                 }
             }
         }
@@ -93,11 +97,9 @@ impl Scan {
     pub fn choose(&self, choice: &SeriesChoice) -> Result<&SeriesSummary> {
         let chosen = choice::choose(self, choice)?;
         for broken in &self.unreadable {
-            if broken.series_uid.as_ref() == Some(&chosen.series_uid) {
-                return Err(Error::DicomParse(format!(
-                    "series {} is incomplete, a file of it cannot be read: {}",
-                    chosen.series_uid, broken.reason
-                )));
+            if broken.named || broken.series_uid.as_ref() == Some(&chosen.series_uid) {
+                let text = format!("series {} is incomplete: {}", chosen.series_uid, broken.reason);
+                return Err(Error::DicomParse(text));
             }
         }
         Ok(chosen)

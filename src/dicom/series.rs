@@ -76,9 +76,10 @@ impl Series {
     ///
     /// MONOCHROME1 is a matter of display: its values are not inverted.
     pub fn decode_slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
-        let instance = self.instances.get(k).ok_or_else(|| {
-            Error::Argument(format!("slice {k} of a series of {} slices", self.instances.len()))
-        })?;
+        let instance = self
+            .instances
+            .get(k)
+            .ok_or_else(|| Error::Argument(format!("slice {k} of a series of {} slices", self.instances.len())))?;
         pixels::decode(&instance.path, self.geometry.rows(), self.geometry.columns(), out)
     }
 }
@@ -112,7 +113,7 @@ fn readable(slices: &[Header]) -> Result<()> {
         if slice.pixels.is_none() {
             return Err(Error::DicomParse(format!("{file}: no PixelData (7FE0,0010)")));
         }
-        if let Some(reason) = &slice.truncated {
+        if let Some(reason) = &slice.implausible {
             return Err(Error::DicomParse(format!("{file}: {reason}")));
         }
         if slice.image_type.split('\\').any(|part| part.trim() == "MOSAIC") {
