@@ -3,88 +3,20 @@
 mod common;
 #[path = "common/phantom.rs"]
 mod phantom;
+#[path = "common/read_back.rs"]
+mod read_back;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dicom::core::{DataElement, PrimitiveValue, VR};
 use dicom::dictionary_std::{tags, uids};
-use dicom::encoding::TransferSyntaxIndex;
-use dicom::object::{InMemDicomObject, open_file};
-use dicom::pixeldata::Transcode;
-use dicom::transfer_syntax::TransferSyntaxRegistry;
+use dicom::object::InMemDicomObject;
 use phantom::{Phantom, put_number, put_text};
+use read_back::{as_pydicom_sees_it, check, check_folder, open, voxels};
 use transunet::control::{Cancel, Control, Flow, Stage};
 use transunet::dicom::{Series, SeriesChoice, scan};
-use transunet::error::{Error, Result};
-
-fn open(path: &Path) -> Result<Series> {
-    Series::open(&[path], &SeriesChoice::Only, &mut Control::none())
-}
-
-fn voxels(series: &Series) -> Vec<f32> {
-    let mut voxels = vec![f32::NAN; series.geometry.len()];
-    for (k, slice) in voxels.chunks_exact_mut(series.geometry.slice_len()).enumerate() {
-        series.decode_slice(k, slice).unwrap_or_else(|error| panic!("slice {k}: {error}"));
-    }
-    voxels
-}
-
-fn bits(voxels: &[f32]) -> Vec<u32> {
-    voxels.iter().map(|x| x.to_bits()).collect()
-}
-
-/// Compares a series with what pydicom reads from the same files.
-fn as_pydicom_sees_it(test: &str, folder: &Path, choice: &SeriesChoice) {
-    let Some(mut python) = common::peers(test) else {
-        return;
-    };
-    let start = Instant::now();
-    let series = Series::open(&[folder], choice, &mut Control::none()).expect(test);
-    let opened = start.elapsed().as_secs_f64() * 1e3 / series.instances.len() as f64;
-    let out = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/read_series.py");
-    let run = python.arg(script).arg(out.path()).arg(&series.series_uid).arg(folder).output().expect("python");
-    assert!(run.status.success(), "{test}: {}", String::from_utf8_lossy(&run.stderr));
-
-    let start = Instant::now();
-    let ours = voxels(&series);
-    let decoded = start.elapsed().as_secs_f64() * 1e3 / series.instances.len() as f64;
-    let theirs = fs::read(out.path().join("voxels.f32")).unwrap();
-    let theirs: Vec<f32> = theirs.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().unwrap())).collect();
-    assert_eq!(ours.len(), theirs.len(), "{test}: voxel count");
-    let differing = ours.iter().zip(&theirs).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
-    assert_eq!(differing, 0, "{test}: differing voxels");
-    assert!(ours.iter().any(|x| *x != ours[0]), "{test}: a flat image proves nothing");
-
-    let grid = &series.geometry;
-    let [columns, rows, slices] = grid.size;
-    let text = fs::read_to_string(out.path().join("series.txt")).unwrap();
-    assert_eq!(text.lines().count(), slices);
-    let mut farthest: f64 = 0.0;
-    for (k, line) in text.lines().enumerate() {
-        let mut fields = line.split(' ');
-        assert_eq!(fields.next(), Some(series.instances[k].sop_instance_uid.as_str()), "{test}: order at {k}");
-        let numbers: Vec<f64> = fields.map(|x| x.parse().unwrap()).collect();
-        let last = [(columns - 1) as f64, (rows - 1) as f64, 0.0];
-        let within_slice = transunet::geometry::sub(grid.position(last), grid.origin);
-        let from_grid = grid.position([last[0], last[1], k as f64]);
-        for x in 0..3 {
-            let position = series.instances[k].position[x];
-            assert!((position - numbers[x]).abs() <= 1e-6, "{test}: position of slice {k}");
-            assert!((position + within_slice[x] - numbers[3 + x]).abs() <= 1e-6, "{test}: far corner of slice {k}");
-            farthest = farthest.max((from_grid[x] - numbers[3 + x]).abs());
-        }
-    }
-    // What rounding of positions in the file can amount to.
-    assert!(farthest <= 0.06, "{test}: the even grid is {farthest} mm off");
-    println!(
-        "{test}: {slices} slices, {} voxels equal, even grid within {farthest:.2e} mm; \
-         {opened:.2} ms a file to open, {decoded:.2} ms a slice to decode",
-        ours.len()
-    );
-}
+use transunet::error::Error;
 
 #[test]
 fn real_series_are_read_as_pydicom_reads_them() {
@@ -131,59 +63,6 @@ fn segmentations_beside_the_images_are_listed_and_not_offered() {
     assert!(found.series.iter().any(|series| series.modality == "SEG" && series.refusal.is_some()));
     assert!(found.skipped >= 1);
     assert_eq!(open(&folder).unwrap().modality, "CT");
-}
-
-#[test]
-fn one_image_in_every_codec_decodes_to_the_same_bits() {
-    let Some(folder) = common::data("codecs", "dicom-codecs-mr-one-image") else {
-        return;
-    };
-    let found = scan(&[&folder], &mut Control::none()).unwrap();
-    assert_eq!(found.series[0].images, 9);
-    let mut files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| !matches!(open(path), Err(Error::DicomParse(text)) if text.contains("not a DICOM file")));
-    files.sort();
-    assert_eq!(files.len(), 9);
-    let decoded: Vec<_> = files.iter().map(|path| bits(&voxels(&open(path).unwrap()))).collect();
-    for (path, image) in files.iter().zip(&decoded) {
-        assert_eq!(image.len(), 384 * 384);
-        assert!(*image == decoded[0], "{} differs", path.display());
-    }
-    as_pydicom_sees_it("codecs, first file", &files[0], &SeriesChoice::Only);
-    let error = open(&folder).unwrap_err().to_string();
-    assert!(error.contains("9 images at one position"), "{error}");
-}
-
-/// Writes the phantom, reads it back and compares every voxel and the place of every corner.
-fn check(name: &str, phantom: &Phantom, edit: impl Fn(usize, &mut InMemDicomObject)) -> Series {
-    let folder = tempfile::tempdir().unwrap();
-    phantom.write_with(folder.path(), edit);
-    check_folder(name, phantom, folder.path())
-}
-
-fn check_folder(name: &str, phantom: &Phantom, folder: &Path) -> Series {
-    let series = open(folder).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(series.geometry.size, phantom.size, "{name}");
-    for axis in 0..3 {
-        assert!((series.geometry.spacing[axis] - phantom.spacing[axis]).abs() < 1e-9, "{name}: spacing");
-    }
-    let [columns, rows, slices] = phantom.size;
-    for corner in 0..8 {
-        let at = |axis: usize| if corner >> axis & 1 == 1 { (phantom.size[axis] - 1) as f64 } else { 0.0 };
-        let index = [at(0), at(1), at(2)];
-        let apart = transunet::geometry::sub(series.geometry.position(index), phantom.position(index));
-        assert!(transunet::geometry::norm(apart) < 1e-6, "{name}: corner {index:?} is off by {apart:?}");
-    }
-    let read = voxels(&series);
-    for k in 0..slices {
-        for j in 0..rows {
-            for i in 0..columns {
-                let (got, expected) = (read[(k * rows + j) * columns + i], phantom.value(i, j, k));
-                assert_eq!(got.to_bits(), expected.to_bits(), "{name}: voxel {i} {j} {k}: {got}, expected {expected}");
-            }
-        }
-    }
-    series
 }
 
 #[test]
@@ -294,101 +173,6 @@ fn stored_bits_become_modality_values() {
         let expected = (0.5 + k as f64) * plain.stored_value(2, 3, k) as f64 - 24.0;
         assert_eq!(read[(k * 5 + 3) * 7 + 2], expected as f32, "slope of slice {k}");
     }
-}
-
-#[test]
-fn compressed_series_equal_their_originals() {
-    let plain = Phantom { size: [16, 12, 2], signed: false, ..Phantom::default() };
-    let deep = Phantom { stored: 16, ..plain.clone() };
-    let bytes = Phantom { allocated: 8, stored: 8, ..plain.clone() };
-    let syntaxes = [
-        uids::JPEGLS_LOSSLESS,
-        uids::JPEGXL_LOSSLESS,
-        uids::DEFLATED_IMAGE_FRAME_COMPRESSION,
-        uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN,
-    ];
-    for (name, phantom) in [("12 in 16", &plain), ("16", &deep), ("8", &bytes)] {
-        for uid in syntaxes {
-            let folder = tempfile::tempdir().unwrap();
-            for path in phantom.write(folder.path()) {
-                let mut image = open_file(&path).unwrap();
-                image.transcode(TransferSyntaxRegistry.get(uid).unwrap()).unwrap_or_else(|e| panic!("{uid}: {e}"));
-                image.write_to_file(&path).unwrap();
-            }
-            check_folder(&format!("{name} as {uid}"), phantom, folder.path());
-        }
-    }
-}
-
-/// Streams by another encoder: signed samples, and codecs that have no encoder here.
-#[test]
-fn streams_of_dcmtk_equal_their_originals() {
-    let plain = Phantom { size: [16, 12, 2], ..Phantom::default() };
-    let kinds = [
-        ("signed 12 in 16", plain.clone()),
-        ("signed 16", Phantom { stored: 16, ..plain.clone() }),
-        ("unsigned 16", Phantom { stored: 16, signed: false, ..plain.clone() }),
-        ("unsigned 8", Phantom { allocated: 8, stored: 8, signed: false, ..plain.clone() }),
-        ("unsigned 8 in 16", Phantom { stored: 8, signed: false, ..plain.clone() }),
-        ("signed 8 in 16", Phantom { stored: 8, ..plain.clone() }),
-    ];
-    for (encoder, flag) in [("dcmcjpeg", "+el"), ("dcmcjpeg", "+e1"), ("dcmcjpls", "+el"), ("dcmcrle", "+ff")] {
-        for (name, phantom) in &kinds {
-            let folder = tempfile::tempdir().unwrap();
-            let test = format!("{name} by {encoder} {flag}");
-            for path in phantom.write(folder.path()) {
-                let Some(mut program) = common::program(&test, encoder) else {
-                    return;
-                };
-                let run = program.arg(flag).arg(&path).arg(&path).output().unwrap();
-                assert!(run.status.success(), "{test}: {}", String::from_utf8_lossy(&run.stderr));
-            }
-            check_folder(&test, phantom, folder.path());
-        }
-    }
-}
-
-/// JPEG 2000 by OpenJPEG, signed too (where the stream, not the header, says how wide a sample is).
-#[test]
-fn streams_of_openjpeg_equal_their_originals() {
-    let plain = Phantom { size: [64, 48, 2], ..Phantom::default() };
-    for (name, phantom) in [
-        ("signed 12 in 16", plain.clone()),
-        ("signed 16", Phantom { stored: 16, ..plain.clone() }),
-        ("unsigned 16", Phantom { stored: 16, signed: false, ..plain.clone() }),
-        ("signed 8", Phantom { allocated: 8, stored: 8, ..plain.clone() }),
-        ("unsigned 8 in 16", Phantom { stored: 8, signed: false, ..plain.clone() }),
-    ] {
-        let test = format!("{name} as JPEG 2000");
-        let Some(mut python) = common::peers(&test) else {
-            return;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let files = phantom.write(folder.path());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/compress.py");
-        let run = python.arg(script).arg(uids::JPEG2000_LOSSLESS).args(&files).output().expect("python");
-        assert!(run.status.success(), "{test}: {}", String::from_utf8_lossy(&run.stderr));
-        check_folder(&test, &phantom, folder.path());
-    }
-}
-
-/// JPEG baseline loses a little; it must lose the same as in another decoder.
-#[test]
-fn jpeg_baseline_is_decoded_as_dcmtk_decodes_it() {
-    let (Some(mut encoder), Some(mut decoder)) =
-        (common::program("JPEG baseline", "dcmcjpeg"), common::program("JPEG baseline", "dcmdjpeg"))
-    else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let phantom = Phantom { size: [32, 24, 1], allocated: 8, stored: 8, signed: false, ..Phantom::default() };
-    let path = &phantom.write(folder.path())[0];
-    let plain = folder.path().join("plain.dcm");
-    assert!(encoder.args(["+eb", "+q", "90"]).arg(path).arg(path).status().unwrap().success());
-    assert!(decoder.arg(path).arg(&plain).status().unwrap().success());
-    let (ours, theirs) = (voxels(&open(path).unwrap()), voxels(&open(&plain).unwrap()));
-    let farthest = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(farthest <= 2.0, "{farthest}");
 }
 
 #[test]

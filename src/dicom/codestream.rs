@@ -41,6 +41,12 @@ pub(super) fn decode(syntax: &TransferSyntax, stream: Vec<u8>, format: &PixelFor
                 return Err(Error::DicomUnsupported(format!("{name} with BitsAllocated 32, expected 8 or 16")));
             }
             declared.check(&format)?;
+            if declared.cosine && declared.precision > 8 {
+                let bits = declared.precision;
+                return Err(Error::DicomUnsupported(format!(
+                    "{name}: lossy JPEG of {bits} bits is not read, only of 8"
+                )));
+            }
             if declared.wavelet && declared.precision < format.stored {
                 // Signed samples are stored with the precision of the stream.
                 (format.stored, format.high_bit) = (declared.precision, declared.precision - 1);
@@ -72,6 +78,8 @@ struct Declared {
     columns: u64,
     components: u32,
     precision: u32,
+    /// JPEG with cosine transform: lossy.
+    cosine: bool,
     /// JPEG 2000.
     wavelet: bool,
 }
@@ -116,6 +124,7 @@ fn jpeg_size(stream: &[u8]) -> Option<Declared> {
                     columns: u16::from_be_bytes([x1, x0]).into(),
                     components: components.into(),
                     precision: precision.into(),
+                    cosine: marker <= 0xC2,
                     wavelet: false,
                 });
             }
@@ -141,6 +150,7 @@ fn jpeg_2000_size(stream: &[u8]) -> Option<Declared> {
         columns: long(4)?.checked_sub(long(12)?)?,
         components: u16::from_be_bytes(*segment.get(36..)?.first_chunk()?).into(),
         precision: u32::from(segment.get(38)? & 0x7F) + 1,
+        cosine: false,
         wavelet: true,
     })
 }
@@ -245,6 +255,7 @@ fn jpeg_xl(stream: &[u8], format: &PixelFormat) -> Result<Vec<u8>> {
             columns: image.width().into(),
             components: image.pixel_format().channels() as u32,
             precision: image.image_header().metadata.bit_depth.bits_per_sample(),
+            cosine: false,
             wavelet: false,
         };
         declared.check(format)?;
