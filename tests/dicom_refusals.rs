@@ -126,6 +126,7 @@ fn faulty_series_are_refused_with_the_reason() {
         ("garbage spacing", text_at(1, tags::PIXEL_SPACING, "wide"), &["PixelSpacing (0028,0030) is \"wide\""]),
         ("two coordinates", text_at(1, tags::IMAGE_POSITION_PATIENT, "0\\1"), &["expected 3 numbers"]),
         ("garbage slope", text_at(1, tags::RESCALE_SLOPE, "steep"), &["RescaleSlope", "steep"]),
+        ("absurd slope", text_at(1, tags::RESCALE_SLOPE, "1e300"), &["RescaleSlope", "out of the range"]),
         ("zero slope", text_at(1, tags::RESCALE_SLOPE, "0"), &["RescaleSlope (0028,1053) is 0"]),
         ("odd bits", at(1, |data| put_number(data, tags::BITS_ALLOCATED, 12)), &["BitsAllocated (0028,0100) is 12"]),
         ("too many bits", at(1, |data| put_number(data, tags::BITS_STORED, 17)), &["BitsStored 17", "does not fit"]),

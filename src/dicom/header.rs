@@ -313,6 +313,9 @@ impl<'a> Values<'a> {
         if slope == 0.0 {
             return Err("RescaleSlope (0028,1053) is 0, which erases the image".into());
         }
+        if slope.abs() * 2f64.powi(stored as i32) + intercept.abs() > f64::from(f32::MAX) {
+            return Err(format!("RescaleSlope {slope} and RescaleIntercept {intercept} lead out of the range of f32"));
+        }
         let signed = representation == 1;
         Ok(PixelFormat { rows, columns, allocated, stored, high_bit, signed, slope, intercept })
     }

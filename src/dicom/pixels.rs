@@ -71,9 +71,7 @@ fn native(file: &mut DicomFile, span: &PixelSpan, format: &PixelFormat) -> Resul
     if length != expected && length != expected + expected % 2 {
         return Err(Error::DicomParse(format!("PixelData has {length} bytes, expected {expected} for {shape}")));
     }
-    let padding = expected % 2 * u64::from(format.allocated == 8 && length > expected);
-    let data = file.take(expected + padding)?;
-    Ok(data)
+    file.take(length)
 }
 
 /// The fragments of encapsulated pixel data, joined, without the offset table (PS3.5 A.4).
