@@ -1,12 +1,22 @@
 //! DICOM in and out: series become volumes, label maps become DICOM SEG.
 
 mod attributes;
+mod choice;
 mod codes;
+mod codestream;
+mod file;
+mod header;
+mod order;
+mod pixels;
+mod rle;
+mod scan;
 mod seg;
 mod seg_frames;
 mod seg_header;
 mod series;
 mod uid;
 
+pub use choice::SeriesChoice;
+pub use scan::{Scan, SeriesSummary, Unreadable, scan};
 pub use seg::{SegOptions, write_seg};
 pub use series::{Instance, Series};

@@ -1,0 +1,154 @@
+//! Finds DICOM files, reads their headers and groups them by series.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use walkdir::{DirEntry, WalkDir};
+
+use super::choice::{self, SeriesChoice};
+use super::header::Header;
+use crate::control::{Control, Progress, Stage};
+use crate::error::{Error, Result};
+
+/// Headers between two progress events; enough to keep all cores busy.
+const BATCH: usize = 64;
+
+/// What a folder or a list of files holds.
+#[derive(Debug)]
+pub struct Scan {
+    /// By study, series number and UID.
+    pub series: Vec<SeriesSummary>,
+    /// DICOM files that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Files that are not DICOM.
+    pub skipped: usize,
+}
+
+/// One series as its headers describe it.
+#[derive(Debug)]
+pub struct SeriesSummary {
+    pub study_uid: String,
+    pub series_uid: String,
+    pub modality: String,
+    pub description: String,
+    pub number: Option<i32>,
+    /// Files of the series.
+    pub images: usize,
+    /// Of the first image, 0 if it has none.
+    pub rows: usize,
+    pub columns: usize,
+    /// Why no image of it can be read as a slice, such as "multi-frame"; `None` for a series to choose from.
+    pub refusal: Option<String>,
+    pub(super) headers: Vec<Header>,
+}
+
+/// A DICOM file that cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub path: PathBuf,
+    pub reason: String,
+    /// The series that it belongs to, if that much was readable.
+    pub series_uid: Option<String>,
+    /// Given by the caller, not found in a folder.
+    named: bool,
+}
+
+/// Reads the headers of `paths`: folders (any nesting, any names; hidden files and DICOMDIR are skipped) and files.
+pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> {
+    let mut files = Vec::new();
+    for path in paths {
+        find(path.as_ref(), &mut files)?;
+    }
+    let mut groups: BTreeMap<String, Vec<Header>> = BTreeMap::new();
+    let mut scan = Scan { series: Vec::new(), unreadable: Vec::new(), skipped: 0 };
+    control.report(Progress::of(Stage::Read, 0, files.len()))?;
+    for (batch, chunk) in files.chunks(BATCH).enumerate() {
+        let header_of = |path: &PathBuf| Header::read(path).map(|read| read.map(|(header, _)| header));
+        let headers: Vec<_> = chunk.par_iter().map(header_of).collect();
+        for (path, header) in chunk.iter().zip(headers) {
+            match header {
+                Ok(Some(header)) => groups.entry(header.series_uid.clone()).or_default().push(header),
+                Ok(None) => scan.skipped += 1,
+                Err(broken) => {
+                    log::warn!("a DICOM file cannot be read");
+                    log::debug!("{}", broken.error);
+                    let named = paths.iter().any(|given| given.as_ref() == path);
+                    let (path, reason) = (path.clone(), broken.error.to_string());
+                    scan.unreadable.push(Unreadable { path, reason, series_uid: broken.series_uid, named });
+                }
+            }
+        }
+        control.report(Progress::of(Stage::Read, batch * BATCH + chunk.len(), files.len()))?;
+    }
+    scan.series = groups.into_values().filter_map(SeriesSummary::of).collect();
+    scan.series.sort_by(|a, b| (&a.study_uid, a.number, &a.series_uid).cmp(&(&b.study_uid, b.number, &b.series_uid)));
+    if let ([file], true) = (files.as_slice(), scan.series.is_empty()) {
+        return Err(match scan.unreadable.pop() {
+            Some(unreadable) => Error::DicomParse(unreadable.reason),
+            None => Error::DicomParse(format!("{}: not a DICOM file", file.display())),
+        });
+    }
+    Ok(scan)
+}
+
+impl Scan {
+    /// The one series that `choice` means; otherwise the message lists what there is to choose from.
+    pub fn choose(&self, choice: &SeriesChoice) -> Result<&SeriesSummary> {
+        let chosen = choice::choose(self, choice)?;
+        for broken in &self.unreadable {
+            if broken.named || broken.series_uid.as_ref() == Some(&chosen.series_uid) {
+                let text = format!("series {} is incomplete: {}", chosen.series_uid, broken.reason);
+                return Err(Error::DicomParse(text));
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+impl SeriesSummary {
+    fn of(headers: Vec<Header>) -> Option<Self> {
+        let first = headers.iter().find(|header| header.refusal().is_none()).or(headers.first())?;
+        let (rows, columns) = first.format.as_ref().map_or((0, 0), |format| (format.rows, format.columns));
+        Some(SeriesSummary {
+            study_uid: first.study_uid.clone(),
+            series_uid: first.series_uid.clone(),
+            modality: first.modality.clone(),
+            description: first.description.clone(),
+            number: first.series_number,
+            images: headers.len(),
+            rows,
+            columns,
+            refusal: first.refusal(),
+            headers,
+        })
+    }
+}
+
+/// Appends the files at `path`, in the order of their names.
+fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
+    if !metadata.is_dir() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    let visible = |entry: &DirEntry| {
+        let name = entry.file_name().to_string_lossy();
+        entry.depth() == 0 || !(name.starts_with('.') || name.eq_ignore_ascii_case("DICOMDIR"))
+    };
+    for entry in WalkDir::new(path).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible) {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() => files.push(entry.into_path()),
+            Ok(_) => {}
+            // A link that leads nowhere or in a circle leaves nothing to read; a folder that is closed to us may hold slices.
+            Err(error) if error.loop_ancestor().is_some() => {}
+            Err(error) if error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) => {}
+            Err(error) => {
+                let place = error.path().unwrap_or(path).to_path_buf();
+                let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("cannot be listed"));
+                return Err(Error::io(place, "read", source));
+            }
+        }
+    }
+    Ok(())
+}
