@@ -1,0 +1,98 @@
+//! Models: load, save, and what they say of themselves.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::ffi::error::transunet_error;
+use crate::ffi::guard::{borrow, create, guard, release};
+use crate::ffi::label::{LabelTexts, transunet_label_info};
+use crate::ffi::library::transunet_status;
+use crate::ffi::record::fill;
+use crate::ffi::runtime::transunet_runtime;
+use crate::ffi::text::{json_text, path_in};
+use crate::model::Model;
+
+/// Weights on a device with their description and labels. Immutable.
+pub struct transunet_model {
+    pub(super) model: Arc<Model>,
+    labels: LabelTexts,
+    description: CString,
+}
+
+/// Loads a bundle (.safetensors) or a foreign checkpoint (.pth, .npz, .safetensors, described by the .yaml beside it if
+/// there is one). The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
+/// Statuses: INVALID_ARGUMENT, CONFIG, IO, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST, OUT_OF_MEMORY.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_model_load(
+    runtime: *const transunet_runtime,
+    path: *const c_char,
+    out: *mut *mut transunet_model,
+    error: *mut *mut transunet_error,
+) -> transunet_status {
+    create(error, out, || {
+        let device = borrow(runtime, "runtime")?.device.clone();
+        let path = path_in(path, "path")?;
+        transunet_model::new(device.watch(|| Model::load(&device, path))?)
+    })
+}
+
+/// Writes the model as a bundle; the file appears whole or not at all. Statuses: INVALID_ARGUMENT, IO, DEVICE_LOST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_model_save(
+    model: *const transunet_model,
+    path: *const c_char,
+    error: *mut *mut transunet_error,
+) -> transunet_status {
+    guard(error, || {
+        let model = borrow(model, "model")?.model.clone();
+        let path = path_in(path, "path")?;
+        model.device().watch(|| model.save(path))
+    })
+}
+
+/// The model as JSON, borrowed: its description ("name","architecture","input","labels","provenance","licence",
+/// "intended_use", ... as in the bundle) with "device": where it runs, and "warnings": what to know before using it.
+/// NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_model_describe(model: *const transunet_model) -> *const c_char {
+    model.as_ref().map_or(ptr::null(), |model| model.description.as_ptr())
+}
+
+/// Number of foreground labels; the background is not counted. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_model_label_count(model: *const transunet_model) -> usize {
+    model.as_ref().map_or(0, |model| model.labels.len())
+}
+
+/// Fills `*out` with label `index` (from 0, in order of value); set its struct_size first (TRANSUNET_LABEL_INFO_INIT).
+/// Texts are borrowed from the model. Statuses: INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_model_label(
+    model: *const transunet_model,
+    index: usize,
+    out: *mut transunet_label_info,
+    error: *mut *mut transunet_error,
+) -> transunet_status {
+    guard(error, || fill(out, || borrow(model, "model")?.labels.info(index)))
+}
+
+/// Frees a model; calls that run with it go on, label maps made with it live on. NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_model_free(model: *mut transunet_model) {
+    release(model);
+}
+
+impl transunet_model {
+    fn new(model: Model) -> Result<Self> {
+        let config = model.config();
+        let mut description = serde_json::to_value(config).map_err(|e| Error::Internal(format!("JSON: {e}")))?;
+        description["device"] = json!(model.device().info());
+        description["warnings"] = json!(model.warnings());
+        let description = json_text(&description)?;
+        Ok(transunet_model { labels: LabelTexts::new(&config.labels), description, model: Arc::new(model) })
+    }
+}

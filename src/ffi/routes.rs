@@ -1,0 +1,91 @@
+//! Where a path leads: which reader opens it and which writer writes it, by name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::control::Control;
+use crate::error::{Error, Result};
+use crate::labelmap::Labelmap;
+use crate::volume::Volume;
+
+/// Reads a volume: NRRD and NIfTI by the ending, all else as DICOM (a folder or a file).
+pub(super) fn open_volume(path: &Path, series_uid: Option<&str>, control: &mut Control) -> Result<Arc<Volume>> {
+    if is_image_file(path) {
+        if let Some(uid) = series_uid {
+            return Err(Error::Argument(format!(
+                "options->series_uid is {uid}, but {} is not DICOM and has no series",
+                path.display()
+            )));
+        }
+        return not_built();
+    }
+    open_dicom(&[path.to_path_buf()], series_uid, control)
+}
+
+/// Reads one DICOM series from files and folders.
+pub(super) fn open_dicom(paths: &[PathBuf], series_uid: Option<&str>, control: &mut Control) -> Result<Arc<Volume>> {
+    let _ = (paths, series_uid, control);
+    not_built()
+}
+
+/// The series in a folder or file, without their pixels.
+pub(super) fn list_series(path: &Path, control: &mut Control) -> Result<Vec<serde_json::Value>> {
+    let _ = (path, control);
+    not_built()
+}
+
+/// Writes a label map as what the name of `path` says.
+pub(super) fn write_labelmap(labelmap: &Labelmap, path: &Path, control: &mut Control) -> Result<()> {
+    if ends_with(path, ".dcm") {
+        write_seg(labelmap, path, None, None, control)
+    } else if is_image_file(path) {
+        not_built()
+    } else {
+        Err(Error::Argument(format!(
+            "{}: unknown ending, expected .dcm (DICOM SEG), .seg.nrrd, .nrrd, .nii or .nii.gz",
+            path.display()
+        )))
+    }
+}
+
+/// Writes a DICOM SEG, whatever the name of `path`.
+pub(super) fn write_seg(
+    labelmap: &Labelmap,
+    path: &Path,
+    series_description: Option<&str>,
+    series_number: Option<u32>,
+    control: &mut Control,
+) -> Result<()> {
+    let _ = (path, series_description, series_number, control);
+    if labelmap.source().series().is_none() {
+        return Err(Error::Argument(format!(
+            "a DICOM SEG refers to the images it segments, but the volume ({}) is not DICOM; write .seg.nrrd or .nii.gz",
+            labelmap.source().origin()
+        )));
+    }
+    not_built()
+}
+
+/// Volumes, extents and intensities of the labels.
+pub(super) fn statistics(labelmap: &Labelmap, control: &mut Control) -> Result<serde_json::Value> {
+    let _ = (labelmap, control);
+    not_built()
+}
+
+/// A contact sheet of slices with their labels.
+pub(super) fn write_picture(labelmap: &Labelmap, path: &Path, control: &mut Control) -> Result<()> {
+    let _ = (labelmap, path, control);
+    not_built()
+}
+
+fn is_image_file(path: &Path) -> bool {
+    [".nrrd", ".nhdr", ".nii", ".nii.gz"].iter().any(|ending| ends_with(path, ending))
+}
+
+fn ends_with(path: &Path, ending: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().to_ascii_lowercase().ends_with(ending))
+}
+
+fn not_built<T>() -> Result<T> {
+    Err(Error::Internal("not built yet".into()))
+}

@@ -1,0 +1,177 @@
+//! The runtime: which device computes, and where diagnostics go.
+
+use std::ffi::{CString, c_char, c_void};
+use std::ptr;
+
+use log::{Level, LevelFilter};
+use serde_json::json;
+
+use crate::device::{self, Device, DeviceChoice};
+use crate::error::{Error, Result};
+use crate::ffi::error::transunet_error;
+use crate::ffi::guard::{create, release};
+use crate::ffi::library::{TRANSUNET_ABI_VERSION, transunet_status};
+use crate::ffi::record::{Record, read_or_default};
+use crate::ffi::text::{c_text, json_text, transunet_text};
+use crate::log_sink::Subscription;
+
+/// Where to compute.
+pub type transunet_device = i32;
+
+/// CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why.
+pub const TRANSUNET_DEVICE_AUTO: transunet_device = 0;
+pub const TRANSUNET_DEVICE_CPU: transunet_device = 1;
+/// An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back.
+pub const TRANSUNET_DEVICE_CUDA: transunet_device = 2;
+
+/// How much the library says; each level includes those before it.
+pub type transunet_log_level = i32;
+
+/// Warnings and errors.
+pub const TRANSUNET_LOG_DEFAULT: transunet_log_level = 0;
+pub const TRANSUNET_LOG_ERROR: transunet_log_level = 1;
+pub const TRANSUNET_LOG_WARN: transunet_log_level = 2;
+pub const TRANSUNET_LOG_INFO: transunet_log_level = 3;
+/// May name patients' files and identifiers.
+pub const TRANSUNET_LOG_DEBUG: transunet_log_level = 4;
+/// May name patients' files and identifiers.
+pub const TRANSUNET_LOG_TRACE: transunet_log_level = 5;
+
+/// Receives one line of diagnostics: level (TRANSUNET_LOG_ERROR to _TRACE), where it comes from, what it says; both
+/// texts are valid during the call only. Called from any thread, one call at a time for each runtime. Must return: no
+/// C++ exception, no longjmp. Lines that arise inside the callback itself are dropped.
+pub type transunet_log_fn = Option<
+    unsafe extern "C-unwind" fn(
+        level: transunet_log_level,
+        target: *const c_char,
+        message: *const c_char,
+        user_data: *mut c_void,
+    ),
+>;
+
+/// Start from TRANSUNET_RUNTIME_OPTIONS_INIT. Zero in a field means its default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct transunet_runtime_options {
+    pub struct_size: usize,
+    pub device: transunet_device,
+    /// Which GPU, with TRANSUNET_DEVICE_CUDA; 0 otherwise.
+    pub device_index: u32,
+    pub log_level: transunet_log_level,
+    /// Threads that compute on the CPU; 0 = one for each core. The first runtime decides for the process;
+    /// transunet_runtime_describe says what holds.
+    pub cpu_threads: u32,
+    /// May be NULL.
+    pub on_log: transunet_log_fn,
+    /// Handed to on_log as it is.
+    pub log_user_data: *mut c_void,
+}
+
+// SAFETY: repr(C), struct_size first, zeros are the defaults.
+unsafe impl Record for transunet_runtime_options {
+    const NAME: &'static str = "transunet_runtime_options";
+}
+
+/// An open device and a log callback.
+pub struct transunet_runtime {
+    pub(super) device: Device,
+    description: CString,
+    _log: Option<Subscription>,
+}
+
+/// All devices that this library could use on this machine, as JSON:
+/// [{"id":"cpu","name":...,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
+/// Free `*out` with transunet_text_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_device_list(
+    out: *mut *mut transunet_text,
+    error: *mut *mut transunet_error,
+) -> transunet_status {
+    create(error, out, || transunet_text::json(&Device::list()))
+}
+
+/// Opens a device. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
+/// Statuses: INVALID_ARGUMENT, DEVICE_UNAVAILABLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_runtime_create(
+    options: *const transunet_runtime_options,
+    out: *mut *mut transunet_runtime,
+    error: *mut *mut transunet_error,
+) -> transunet_status {
+    create(error, out, || {
+        let options = read_or_default(options, "options")?;
+        let choice = device_choice(&options)?;
+        let log = subscribe(&options)?;
+        let threads = device::cpu_threads(options.cpu_threads as usize);
+        let device = Device::open(choice)?;
+        let description = json_text(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "abi_version": TRANSUNET_ABI_VERSION,
+            "device": device.info(),
+            "fallback": device.fallback(),
+            "cpu_threads": threads,
+        }))?;
+        Ok(transunet_runtime { device, description, _log: log })
+    })
+}
+
+/// The runtime as JSON, borrowed: {"version","abi_version","device":{"id","name","memory_bytes","unusable"},
+/// "fallback": why AUTO did not take a GPU or null,"cpu_threads"}. NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_runtime_describe(runtime: *const transunet_runtime) -> *const c_char {
+    runtime.as_ref().map_or(ptr::null(), |runtime| runtime.description.as_ptr())
+}
+
+/// Frees a runtime; models loaded with it live on. Waits for a running on_log, which is never called again (unless
+/// called from within on_log itself). NULL does nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_runtime_free(runtime: *mut transunet_runtime) {
+    release(runtime);
+}
+
+fn device_choice(options: &transunet_runtime_options) -> Result<DeviceChoice> {
+    match (options.device, options.device_index) {
+        (TRANSUNET_DEVICE_CUDA, index) => Ok(DeviceChoice::Cuda(index)),
+        (TRANSUNET_DEVICE_AUTO, 0) => Ok(DeviceChoice::Auto),
+        (TRANSUNET_DEVICE_CPU, 0) => Ok(DeviceChoice::Cpu),
+        (TRANSUNET_DEVICE_AUTO | TRANSUNET_DEVICE_CPU, index) => Err(Error::Argument(format!(
+            "options->device_index is {index}, expected 0 unless options->device is TRANSUNET_DEVICE_CUDA"
+        ))),
+        (device, _) => {
+            Err(Error::Argument(format!("options->device is {device}, expected a TRANSUNET_DEVICE_ number")))
+        }
+    }
+}
+
+fn subscribe(options: &transunet_runtime_options) -> Result<Option<Subscription>> {
+    let level = match options.log_level {
+        TRANSUNET_LOG_DEFAULT | TRANSUNET_LOG_WARN => LevelFilter::Warn,
+        TRANSUNET_LOG_ERROR => LevelFilter::Error,
+        TRANSUNET_LOG_INFO => LevelFilter::Info,
+        TRANSUNET_LOG_DEBUG => LevelFilter::Debug,
+        TRANSUNET_LOG_TRACE => LevelFilter::Trace,
+        level => return Err(Error::Argument(format!("options->log_level is {level}, expected 0 to 5"))),
+    };
+    let Some(on_log) = options.on_log else { return Ok(None) };
+    let listener = Listener { on_log, user_data: options.log_user_data };
+    Ok(Some(Subscription::new(level, move |level, target, message| listener.tell(level, target, message))))
+}
+
+struct Listener {
+    on_log: unsafe extern "C-unwind" fn(transunet_log_level, *const c_char, *const c_char, *mut c_void),
+    user_data: *mut c_void,
+}
+
+// SAFETY: the header demands a callback that any thread may call with its user_data.
+unsafe impl Send for Listener {}
+unsafe impl Sync for Listener {}
+
+impl Listener {
+    fn tell(&self, level: Level, target: &str, message: &str) {
+        let (target, message) = (c_text(target), c_text(message));
+        // `log` numbers its levels from Error = 1 to Trace = 5, as the header does.
+        let level = level as transunet_log_level;
+        // SAFETY: see above; a Subscription calls it until the runtime is freed.
+        unsafe { (self.on_log)(level, target.as_ptr(), message.as_ptr(), self.user_data) }
+    }
+}
