@@ -69,6 +69,18 @@ fn only_the_api_is_exported() {
     );
 }
 
+/// Of the programs in tests/c and the calls in tests/ffi.rs.
+#[test]
+fn every_function_is_tested() {
+    let mut tests = fs::read_to_string(root("tests/ffi.rs")).unwrap();
+    for entry in fs::read_dir(root("tests/c")).unwrap() {
+        tests += &fs::read_to_string(entry.unwrap().path()).unwrap();
+    }
+    for symbol in fs::read_to_string(root("tests/golden/symbols.txt")).unwrap().lines() {
+        assert!(tests.contains(&format!("{symbol}(")), "no test calls {symbol}");
+    }
+}
+
 #[test]
 fn run_time_name_has_the_generation() {
     let Some(mut readelf) = common::program("run_time_name_has_the_generation", "readelf") else { return };
