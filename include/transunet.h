@@ -46,7 +46,7 @@
 #define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL}
-#define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, 0, 0}
+#define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0}
 #define TRANSUNET_GEOMETRY_INIT                                                                             \
   {sizeof(transunet_geometry), 0, 0, 0, 0, {1.0, 1.0, 1.0}, {0.0, 0.0, 0.0},                                \
    {1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0}}
@@ -272,9 +272,10 @@ typedef struct transunet_control {
 typedef struct transunet_volume_options {
   size_t struct_size;
   /**
-   * Series Instance UID to take where a folder holds several; NULL = the only one.
+   * Which DICOM series to take where there are several: its Series Instance UID, or rules that fit only one, such as
+   * "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
    */
-  const char *series_uid;
+  const char *series;
 } transunet_volume_options;
 
 /**
@@ -332,17 +333,29 @@ typedef struct transunet_segment_options {
 typedef struct transunet_seg_options {
   size_t struct_size;
   /**
-   * Series Description; NULL = the name of the model.
+   * Series Description; NULL = "TransUNet segmentation".
    */
   const char *series_description;
   /**
-   * Series Number; 0 = the library's choice.
+   * Content Label: at most 16 of A-Z, 0-9, space and underscore; NULL = "SEGMENTATION".
+   */
+  const char *content_label;
+  /**
+   * Content Description; NULL = a note that this is not for clinical use.
+   */
+  const char *content_description;
+  /**
+   * Content Creator's Name; NULL = "TransUNet".
+   */
+  const char *content_creator;
+  /**
+   * Series Number; 0 = derived from the source's.
    */
   uint32_t series_number;
   /**
-   * 0.
+   * 1 = equal input gives equal bytes: UIDs and date follow from the content. 0 = new UIDs, the time of writing.
    */
-  uint32_t reserved;
+  int32_t deterministic;
 } transunet_seg_options;
 
 /**

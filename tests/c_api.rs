@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+#[cfg(feature = "cuda")]
+use transunet::device::{Device, DeviceInfo};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
 
@@ -63,44 +65,108 @@ fn header_compiles_alone_and_twice() {
     }
 }
 
-/// Compiles `source` with the sanitizers, links it with the library under its run-time name and runs it.
-fn sanitized(source: &str, compiler: &str, standard: &str, arguments: &[&Path]) {
-    let Some(mut cc) = common::program(source, compiler) else { return };
-    let folder = TempDir::new().unwrap();
-    let built = std::env::current_exe().unwrap().parent().unwrap().join("libtransunet.so");
-    let library = folder.path().join("libtransunet.so.1");
-    symlink(&built, &library).unwrap();
-    let program = folder.path().join("program");
-    run(cc
-        .arg(format!("-std={standard}"))
-        .args(WARNINGS)
-        .args(["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-pthread"])
-        .arg("-I")
-        .arg(root("include"))
-        .arg(root("tests/c").join(source))
-        .arg(&library)
-        .arg(format!("-Wl,-rpath,{}", folder.path().display()))
-        .arg("-o")
-        .arg(&program));
-    run(Command::new(&program).args(arguments).current_dir(folder.path()));
+/// A program of tests/c, compiled with the sanitizers and linked with the library under its run-time name.
+struct Program {
+    folder: TempDir,
+}
+
+impl Program {
+    /// `None`, said aloud, where there is no compiler.
+    fn build(source: &str, compiler: &str, standard: &str) -> Option<Self> {
+        let mut cc = common::program(source, compiler)?;
+        let folder = TempDir::new().unwrap();
+        let built = std::env::current_exe().unwrap().parent().unwrap().join("libtransunet.so");
+        let library = folder.path().join("libtransunet.so.1");
+        symlink(&built, &library).unwrap();
+        run(cc
+            .arg(format!("-std={standard}"))
+            .args(WARNINGS)
+            .args(["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-pthread"])
+            .arg("-I")
+            .arg(root("include"))
+            .arg(root("tests/c").join(source))
+            .arg(&library)
+            .arg(format!("-Wl,-rpath,{}", folder.path().display()))
+            .arg("-o")
+            .arg(folder.path().join("program")));
+        Some(Program { folder })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.folder.path().join("program"));
+        command.current_dir(self.folder.path());
+        command
+    }
+}
+
+fn passes(source: &str, compiler: &str, standard: &str) {
+    if let Some(program) = Program::build(source, compiler, standard) {
+        run(&mut program.command());
+    }
 }
 
 #[test]
 fn every_function_keeps_its_contract() {
-    sanitized("contract.c", "cc", "c99", &[]);
+    passes("contract.c", "cc", "c99");
 }
 
 #[test]
 fn volumes_from_memory() {
-    sanitized("volume.c", "cc", "c99", &[]);
+    passes("volume.c", "cc", "c99");
 }
 
 #[test]
 fn threads_share_handles() {
-    sanitized("threads.c", "cc", "c11", &[]);
+    passes("threads.c", "cc", "c11");
 }
 
 #[test]
 fn cpp_host() {
-    sanitized("host.cpp", "c++", "c++17", &[]);
+    passes("host.cpp", "c++", "c++17");
+}
+
+/// Drivers, NVRTC and headers that are absent, refuse, or do not go together: an error or the CPU, never a crash.
+#[cfg(feature = "cuda")]
+#[test]
+fn broken_cuda_never_ends_the_process() {
+    let without = |device: DeviceInfo| device.unusable.is_some_and(|reason| reason.contains("no NVIDIA driver"));
+    if !Device::list().into_iter().any(without) {
+        return; // the fakes would mix with the real ones
+    }
+    let Some(program) = Program::build("device.c", "cc", "c99") else { return };
+    let folder = program.folder.path();
+    let fake = |name: &str, defines: &[&str]| {
+        let place = folder.join(name);
+        fs::create_dir_all(&place).unwrap();
+        let library = if defines.is_empty() { "libnvrtc.so" } else { "libcuda.so" };
+        let mut cc = common::program("fake_cuda.c", "cc").unwrap();
+        run(cc
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(place.join(library))
+            .args(defines)
+            .arg(root("tests/c/fake_cuda.c")));
+        place
+    };
+    let headers = folder.join("toolkit");
+    fs::create_dir_all(headers.join("include")).unwrap();
+    fs::write(headers.join("include/cuda_runtime.h"), "").unwrap();
+    let nowhere = folder.join("nowhere");
+
+    let none = folder.join("none");
+    let refuses = fake("refuses", &["-DCARDS=1", "-DINIT_RESULT=999"]);
+    let empty = fake("empty", &["-DCARDS=0", "-DINIT_RESULT=0"]);
+    let bare = fake("bare", &["-DCARDS=2", "-DINIT_RESULT=0"]);
+    let compiling = fake("compiling", &["-DCARDS=2", "-DINIT_RESULT=0"]);
+    fake("compiling", &[]);
+    for (libraries, toolkit, reason) in [
+        (&none, &nowhere, "no NVIDIA driver"),
+        (&refuses, &nowhere, "cuInit: DriverError(CUDA_ERROR_UNKNOWN, "),
+        (&empty, &nowhere, "sees no card"),
+        (&bare, &nowhere, "NVRTC is not found"),
+        (&compiling, &nowhere, "nowhere/include/cuda_runtime.h is not found"),
+        // All is there and nothing works: what a mismatch of driver and toolkit looks like.
+        (&compiling, &headers, "cuda:0 failed"),
+    ] {
+        run(program.command().arg(reason).env("LD_LIBRARY_PATH", libraries).env("CUDA_PATH", toolkit));
+    }
 }

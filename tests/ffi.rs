@@ -177,12 +177,6 @@ fn a_label_map_takes_corrected_voxels() {
 fn writers_refuse_bad_paths_and_options() {
     let labelmap = labelmap();
     let path = |text: &str| CString::new(text).unwrap();
-    let small = transunet_seg_options {
-        struct_size: size_of::<usize>(),
-        series_description: null(),
-        series_number: 0,
-        reserved: 0,
-    };
     let write = |name: &str, expected: &str| {
         let path = path(name);
         let (status, message) =
@@ -203,10 +197,22 @@ fn writers_refuse_bad_paths_and_options() {
     {
         assert_eq!((status, message.as_str()), (100, expected));
     }
-    let (status, message) =
-        failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, any.as_ptr(), &small, null(), e) });
-    assert_eq!(status, 100);
-    assert!(message.contains("options->struct_size is 8"), "{message}");
+    type Change = fn(&mut transunet_seg_options);
+    let changes: [(Change, &str); 4] = [
+        (|options| options.struct_size = 8, "options->struct_size is 8"),
+        (|options| options.series_number = 1 << 31, "options->series_number is 2147483648"),
+        (|options| options.deterministic = 2, "options->deterministic is 2"),
+        (|options| options.content_label = c"\xFF".as_ptr(), "options->content_label is not valid UTF-8"),
+    ];
+    for (change, expected) in changes {
+        let mut options: transunet_seg_options = unsafe { std::mem::zeroed() };
+        options.struct_size = size_of::<transunet_seg_options>();
+        change(&mut options);
+        let (status, message) =
+            failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, any.as_ptr(), &options, null(), e) });
+        assert_eq!(status, 100);
+        assert!(message.contains(expected), "{message}");
+    }
     let (status, message) =
         failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, any.as_ptr(), null(), null(), e) });
     assert_eq!(status, 100);

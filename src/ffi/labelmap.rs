@@ -13,7 +13,7 @@ use crate::ffi::guard::{borrow, create, guard, release};
 use crate::ffi::label::{LabelTexts, transunet_label_info};
 use crate::ffi::library::transunet_status;
 use crate::ffi::record::{Record, fill, read_or_default};
-use crate::ffi::routes;
+use crate::ffi::routes::{self, SegWishes};
 use crate::ffi::text::{json_text, optional_text_in, path_in, transunet_text};
 use crate::ffi::volume::{geometry_json, transunet_geometry};
 use crate::labelmap::Labelmap;
@@ -30,12 +30,18 @@ pub struct transunet_labelmap {
 #[derive(Clone, Copy)]
 pub struct transunet_seg_options {
     pub struct_size: usize,
-    /// Series Description; NULL = the name of the model.
+    /// Series Description; NULL = "TransUNet segmentation".
     pub series_description: *const c_char,
-    /// Series Number; 0 = the library's choice.
+    /// Content Label: at most 16 of A-Z, 0-9, space and underscore; NULL = "SEGMENTATION".
+    pub content_label: *const c_char,
+    /// Content Description; NULL = a note that this is not for clinical use.
+    pub content_description: *const c_char,
+    /// Content Creator's Name; NULL = "TransUNet".
+    pub content_creator: *const c_char,
+    /// Series Number; 0 = derived from the source's.
     pub series_number: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1 = equal input gives equal bytes: UIDs and date follow from the content. 0 = new UIDs, the time of writing.
+    pub deterministic: i32,
 }
 
 // SAFETY: repr(C), struct_size first, zeros are the defaults.
@@ -170,9 +176,7 @@ pub unsafe extern "C" fn transunet_labelmap_write_dicom_seg(
         let labelmap = borrow(labelmap, "labelmap")?.labelmap.clone();
         let path = path_in(path, "path")?;
         let options = read_or_default(options, "options")?;
-        let description = optional_text_in(options.series_description, "options->series_description")?;
-        let number = (options.series_number > 0).then_some(options.series_number);
-        routes::write_seg(&labelmap, path, description, number, &mut control_in(control)?)
+        routes::write_seg(&labelmap, path, &wishes(&options)?, &mut control_in(control)?)
     })
 }
 
@@ -196,6 +200,23 @@ pub unsafe extern "C" fn transunet_labelmap_write_picture(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_labelmap_free(labelmap: *mut transunet_labelmap) {
     release(labelmap);
+}
+
+unsafe fn wishes<'a>(options: &transunet_seg_options) -> Result<SegWishes<'a>> {
+    let series_number = i32::try_from(options.series_number).map_err(|_| {
+        Error::Argument(format!("options->series_number is {}, expected at most {}", options.series_number, i32::MAX))
+    })?;
+    if !(0..=1).contains(&options.deterministic) {
+        return Err(Error::Argument(format!("options->deterministic is {}, expected 0 or 1", options.deterministic)));
+    }
+    Ok(SegWishes {
+        series_description: optional_text_in(options.series_description, "options->series_description")?,
+        content_label: optional_text_in(options.content_label, "options->content_label")?,
+        content_description: optional_text_in(options.content_description, "options->content_description")?,
+        content_creator: optional_text_in(options.content_creator, "options->content_creator")?,
+        series_number: (series_number > 0).then_some(series_number),
+        deterministic: options.deterministic == 1,
+    })
 }
 
 impl transunet_labelmap {

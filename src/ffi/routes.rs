@@ -9,22 +9,22 @@ use crate::labelmap::Labelmap;
 use crate::volume::Volume;
 
 /// Reads a volume: NRRD and NIfTI by the ending, all else as DICOM (a folder or a file).
-pub(super) fn open_volume(path: &Path, series_uid: Option<&str>, control: &mut Control) -> Result<Arc<Volume>> {
+pub(super) fn open_volume(path: &Path, series: Option<&str>, control: &mut Control) -> Result<Arc<Volume>> {
     if is_image_file(path) {
-        if let Some(uid) = series_uid {
+        if let Some(series) = series {
             return Err(Error::Argument(format!(
-                "options->series_uid is {uid}, but {} is not DICOM and has no series",
+                "options->series is {series:?}, but {} is not DICOM and has no series",
                 path.display()
             )));
         }
         return not_built();
     }
-    open_dicom(&[path.to_path_buf()], series_uid, control)
+    open_dicom(&[path.to_path_buf()], series, control)
 }
 
 /// Reads one DICOM series from files and folders.
-pub(super) fn open_dicom(paths: &[PathBuf], series_uid: Option<&str>, control: &mut Control) -> Result<Arc<Volume>> {
-    let _ = (paths, series_uid, control);
+pub(super) fn open_dicom(paths: &[PathBuf], series: Option<&str>, control: &mut Control) -> Result<Arc<Volume>> {
+    let _ = (paths, series, control);
     not_built()
 }
 
@@ -37,7 +37,7 @@ pub(super) fn list_series(path: &Path, control: &mut Control) -> Result<Vec<serd
 /// Writes a label map as what the name of `path` says.
 pub(super) fn write_labelmap(labelmap: &Labelmap, path: &Path, control: &mut Control) -> Result<()> {
     if ends_with(path, ".dcm") {
-        write_seg(labelmap, path, None, None, control)
+        write_seg(labelmap, path, &SegWishes::default(), control)
     } else if is_image_file(path) {
         not_built()
     } else {
@@ -48,15 +48,20 @@ pub(super) fn write_labelmap(labelmap: &Labelmap, path: &Path, control: &mut Con
     }
 }
 
+/// What the caller decides about a DICOM SEG; `None` leaves it to the library.
+#[derive(Default)]
+pub(super) struct SegWishes<'a> {
+    pub series_description: Option<&'a str>,
+    pub content_label: Option<&'a str>,
+    pub content_description: Option<&'a str>,
+    pub content_creator: Option<&'a str>,
+    pub series_number: Option<i32>,
+    pub deterministic: bool,
+}
+
 /// Writes a DICOM SEG, whatever the name of `path`.
-pub(super) fn write_seg(
-    labelmap: &Labelmap,
-    path: &Path,
-    series_description: Option<&str>,
-    series_number: Option<u32>,
-    control: &mut Control,
-) -> Result<()> {
-    let _ = (path, series_description, series_number, control);
+pub(super) fn write_seg(labelmap: &Labelmap, path: &Path, wishes: &SegWishes, control: &mut Control) -> Result<()> {
+    let _ = (path, wishes, control);
     if labelmap.source().series().is_none() {
         return Err(Error::Argument(format!(
             "a DICOM SEG refers to the images it segments, but the volume ({}) is not DICOM; write .seg.nrrd or .nii.gz",

@@ -61,8 +61,9 @@ unsafe impl Record for transunet_geometry {
 #[derive(Clone, Copy)]
 pub struct transunet_volume_options {
     pub struct_size: usize,
-    /// Series Instance UID to take where a folder holds several; NULL = the only one.
-    pub series_uid: *const c_char,
+    /// Which DICOM series to take where there are several: its Series Instance UID, or rules that fit only one, such as
+    /// "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
+    pub series: *const c_char,
 }
 
 // SAFETY: repr(C), struct_size first, NULL means none.
@@ -106,8 +107,8 @@ pub unsafe extern "C" fn transunet_volume_open(
     create(error, out, || {
         let path = path_in(path, "path")?;
         let options = read_or_default(options, "options")?;
-        let series_uid = optional_text_in(options.series_uid, "options->series_uid")?;
-        transunet_volume::new(routes::open_volume(path, series_uid, &mut control_in(control)?)?)
+        let series = optional_text_in(options.series, "options->series")?;
+        transunet_volume::new(routes::open_volume(path, series, &mut control_in(control)?)?)
     })
 }
 
@@ -125,8 +126,8 @@ pub unsafe extern "C" fn transunet_volume_open_files(
     create(error, out, || {
         let paths = paths_in(paths, count)?;
         let options = read_or_default(options, "options")?;
-        let series_uid = optional_text_in(options.series_uid, "options->series_uid")?;
-        transunet_volume::new(routes::open_dicom(&paths, series_uid, &mut control_in(control)?)?)
+        let series = optional_text_in(options.series, "options->series")?;
+        transunet_volume::new(routes::open_dicom(&paths, series, &mut control_in(control)?)?)
     })
 }
 

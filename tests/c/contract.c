@@ -184,9 +184,9 @@ static void volume_files(void) {
   REFUSED(transunet_volume_open("", NULL, NULL, &out, &error), "path is empty");
   REFUSED(transunet_volume_open(BAD_UTF8, NULL, NULL, &out, &error), "path is not valid UTF-8");
   REFUSED(transunet_volume_open("x", NULL, NULL, NULL, &error), "out is NULL");
-  options.series_uid = BAD_UTF8;
-  REFUSED(transunet_volume_open("x", &options, NULL, &out, &error), "options->series_uid is not valid UTF-8");
-  options.series_uid = "1.2.3";
+  options.series = BAD_UTF8;
+  REFUSED(transunet_volume_open("x", &options, NULL, &out, &error), "options->series is not valid UTF-8");
+  options.series = "1.2.3";
   REFUSED(transunet_volume_open("x.nii.gz", &options, NULL, &out, &error), "is not DICOM");
   options.struct_size = 4;
   REFUSED(transunet_volume_open("x", &options, NULL, &out, &error), "options->struct_size is 4");
