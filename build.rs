@@ -10,7 +10,12 @@ fn main() {
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let arguments = match os.as_str() {
         // Some dependencies export C symbols of their own (openjp2: opj_*), which must not meet those of the host.
-        "linux" => vec![format!("-Wl,-soname,libtransunet.so.{GENERATION}"), "-Wl,--exclude-libs,ALL".into()],
+        // Worker threads outlive dlclose, so the code stays.
+        "linux" => vec![
+            format!("-Wl,-soname,libtransunet.so.{GENERATION}"),
+            "-Wl,--exclude-libs,ALL".into(),
+            "-Wl,-z,nodelete".into(),
+        ],
         "macos" => vec![format!("-Wl,-install_name,@rpath/libtransunet.{GENERATION}.dylib")],
         _ => Vec::new(),
     };

@@ -47,6 +47,7 @@
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL}
 #define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0}
+#define TRANSUNET_PICTURE_OPTIONS_INIT {sizeof(transunet_picture_options), 0.0, 0.0, 0.0, 0, 0}
 #define TRANSUNET_GEOMETRY_INIT                                                                             \
   {sizeof(transunet_geometry), 0, 0, 0, 0, {1.0, 1.0, 1.0}, {0.0, 0.0, 0.0},                                \
    {1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0}}
@@ -148,60 +149,6 @@ typedef struct transunet_runtime_options {
 } transunet_runtime_options;
 
 /**
- * A coded concept (DICOM PS3.3 section 8.8). All three are NULL where a label has no such code. Never grows.
- */
-typedef struct transunet_code {
-  /**
-   * Such as "64033007".
-   */
-  const char *value;
-  /**
-   * Coding scheme designator, such as "SCT".
-   */
-  const char *scheme;
-  /**
-   * Such as "Kidney".
-   */
-  const char *meaning;
-} transunet_code;
-
-/**
- * One foreground label. Texts are borrowed from the handle that was asked. Start from TRANSUNET_LABEL_INFO_INIT.
- */
-typedef struct transunet_label_info {
-  size_t struct_size;
-  /**
-   * Value in label maps, 1 to 255.
-   */
-  uint32_t value;
-  /**
-   * Colour to draw it in, sRGB.
-   */
-  uint8_t rgb[3];
-  /**
-   * 0.
-   */
-  uint8_t reserved;
-  const char *name;
-  /**
-   * Segmented Property Category, such as Anatomical Structure.
-   */
-  struct transunet_code category;
-  /**
-   * Segmented Property Type, such as Kidney.
-   */
-  struct transunet_code type;
-  /**
-   * Laterality or another modifier of the type; NULLs if none.
-   */
-  struct transunet_code modifier;
-  /**
-   * Anatomic region, for findings such as lesions; NULLs if none.
-   */
-  struct transunet_code region;
-} transunet_label_info;
-
-/**
  * Answer of a progress callback.
  */
 typedef int32_t transunet_flow;
@@ -265,6 +212,60 @@ typedef struct transunet_control {
    */
   const struct transunet_cancel *cancel;
 } transunet_control;
+
+/**
+ * A coded concept (DICOM PS3.3 section 8.8). All three are NULL where a label has no such code. Never grows.
+ */
+typedef struct transunet_code {
+  /**
+   * Such as "64033007".
+   */
+  const char *value;
+  /**
+   * Coding scheme designator, such as "SCT".
+   */
+  const char *scheme;
+  /**
+   * Such as "Kidney".
+   */
+  const char *meaning;
+} transunet_code;
+
+/**
+ * One foreground label. Texts are borrowed from the handle that was asked. Start from TRANSUNET_LABEL_INFO_INIT.
+ */
+typedef struct transunet_label_info {
+  size_t struct_size;
+  /**
+   * Value in label maps, 1 to 255.
+   */
+  uint32_t value;
+  /**
+   * Colour to draw it in, sRGB.
+   */
+  uint8_t rgb[3];
+  /**
+   * 0.
+   */
+  uint8_t reserved;
+  const char *name;
+  /**
+   * Segmented Property Category, such as Anatomical Structure.
+   */
+  struct transunet_code category;
+  /**
+   * Segmented Property Type, such as Kidney.
+   */
+  struct transunet_code type;
+  /**
+   * Laterality or another modifier of the type; NULLs if none.
+   */
+  struct transunet_code modifier;
+  /**
+   * Anatomic region, for findings such as lesions; NULLs if none.
+   */
+  struct transunet_code region;
+} transunet_label_info;
 
 /**
  * Start from TRANSUNET_VOLUME_OPTIONS_INIT.
@@ -333,19 +334,19 @@ typedef struct transunet_segment_options {
 typedef struct transunet_seg_options {
   size_t struct_size;
   /**
-   * Series Description; NULL = "TransUNet segmentation".
+   * Series Description; NULL = the library's choice.
    */
   const char *series_description;
   /**
-   * Content Label: at most 16 of A-Z, 0-9, space and underscore; NULL = "SEGMENTATION".
+   * Content Label: at most 16 of A-Z, 0-9, space and underscore; NULL = the library's choice.
    */
   const char *content_label;
   /**
-   * Content Description; NULL = a note that this is not for clinical use.
+   * Content Description; NULL = the library's choice.
    */
   const char *content_description;
   /**
-   * Content Creator's Name; NULL = "TransUNet".
+   * Content Creator's Name; NULL = left empty.
    */
   const char *content_creator;
   /**
@@ -357,6 +358,30 @@ typedef struct transunet_seg_options {
    */
   int32_t deterministic;
 } transunet_seg_options;
+
+/**
+ * How to draw a contact sheet. Start from TRANSUNET_PICTURE_OPTIONS_INIT. Zero in a field means its default.
+ */
+typedef struct transunet_picture_options {
+  size_t struct_size;
+  /**
+   * Modality units that are drawn black and white; both 0 = found from the volume.
+   */
+  double window_low;
+  double window_high;
+  /**
+   * Of the labels' areas, up to 1; 0 = the library's choice.
+   */
+  double opacity;
+  /**
+   * About how many slices to show.
+   */
+  uint32_t slices;
+  /**
+   * Longer side of a slice in pixels.
+   */
+  uint32_t tile;
+} transunet_picture_options;
 
 /**
  * Success.
@@ -640,12 +665,13 @@ TRANSUNET_API void transunet_cancel_free(struct transunet_cancel *cancel);
 
 /**
  * Loads a bundle (.safetensors) or a foreign checkpoint (.pth, .npz, .safetensors, described by the .yaml beside it if
- * there is one). The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
- * Statuses: INVALID_ARGUMENT, CONFIG, IO, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST, OUT_OF_MEMORY.
+ * there is one). `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
+ * Statuses: INVALID_ARGUMENT, CONFIG, IO, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST, OUT_OF_MEMORY, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_model_load(const struct transunet_runtime *runtime,
                                       const char *path,
+                                      const struct transunet_control *control,
                                       struct transunet_model **out,
                                       struct transunet_error **error);
 
@@ -686,8 +712,9 @@ transunet_status transunet_model_label(const struct transunet_model *model,
 TRANSUNET_API void transunet_model_free(struct transunet_model *model);
 
 /**
- * Lists the DICOM series in a folder (any nesting, any names) or file, as JSON. Pixels are not read.
- * `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
+ * Lists the DICOM series in a folder (any nesting, any names) or file, as JSON: {"series":[{"study_uid","series_uid",
+ * "modality","description","number","images","rows","columns","refusal": why it cannot be opened or null}],
+ * "unreadable":[{"path","reason"}],"skipped": number of other files}. Pixels are not read. `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_series_list(const char *path,
@@ -863,12 +890,14 @@ transunet_status transunet_labelmap_write_dicom_seg(const struct transunet_label
                                                     struct transunet_error **error);
 
 /**
- * Writes a contact sheet (PNG): slices with their labels in colour. Appears whole or not at all. `control` may be NULL.
+ * Writes a contact sheet (PNG): slices with their labels in colour. The file appears whole or not at all. `options` and
+ * `control` may be NULL.
  * Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_labelmap_write_picture(const struct transunet_labelmap *labelmap,
                                                   const char *path,
+                                                  const struct transunet_picture_options *options,
                                                   const struct transunet_control *control,
                                                   struct transunet_error **error);
 

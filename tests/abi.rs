@@ -1,6 +1,8 @@
 //! What a released program relies on: exported symbols, struct layout, numbers, the library's run-time name.
 //! `TRANSUNET_BLESS=1` rewrites tests/golden; a changed or lost line of a release needs a new ABI generation.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::fmt::Write;

@@ -1,6 +1,8 @@
 //! The C API as C and C++ programs see it: the header alone, then programs under the address and undefined-behaviour
 //! sanitizers against the shared library.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use std::fs;
@@ -40,12 +42,13 @@ fn header_compiles_alone_and_twice() {
         static transunet_volume_options volume = TRANSUNET_VOLUME_OPTIONS_INIT;
         static transunet_segment_options segment = TRANSUNET_SEGMENT_OPTIONS_INIT;
         static transunet_seg_options seg = TRANSUNET_SEG_OPTIONS_INIT;
+        static transunet_picture_options picture = TRANSUNET_PICTURE_OPTIONS_INIT;
         static transunet_geometry geometry = TRANSUNET_GEOMETRY_INIT;
         static transunet_label_info label = TRANSUNET_LABEL_INFO_INIT;
         size_t used(void);
         size_t used(void) {
             return control.struct_size + runtime.struct_size + volume.struct_size + segment.struct_size
-                + seg.struct_size + geometry.struct_size + label.struct_size;
+                + seg.struct_size + picture.struct_size + geometry.struct_size + label.struct_size;
         }\n";
     for (compiler, ending, standards) in
         [("cc", "c", &["c99", "c11", "c17"][..]), ("c++", "cpp", &["c++11", "c++14", "c++17", "c++20"][..])]
@@ -73,11 +76,13 @@ struct Program {
 impl Program {
     /// `None`, said aloud, where there is no compiler.
     fn build(source: &str, compiler: &str, standard: &str) -> Option<Self> {
-        let mut cc = common::program(source, compiler)?;
         let folder = TempDir::new().unwrap();
         let built = std::env::current_exe().unwrap().parent().unwrap().join("libtransunet.so");
         let library = folder.path().join("libtransunet.so.1");
         symlink(&built, &library).unwrap();
+        // A program that loads the library itself must not be linked with it.
+        let library = if source == "reload.c" { Path::new("-ldl") } else { &library };
+        let mut cc = common::program(source, compiler)?;
         run(cc
             .arg(format!("-std={standard}"))
             .args(WARNINGS)
@@ -85,7 +90,7 @@ impl Program {
             .arg("-I")
             .arg(root("include"))
             .arg(root("tests/c").join(source))
-            .arg(&library)
+            .arg(library)
             .arg(format!("-Wl,-rpath,{}", folder.path().display()))
             .arg("-o")
             .arg(folder.path().join("program")));
@@ -121,8 +126,33 @@ fn threads_share_handles() {
 }
 
 #[test]
+fn loads_twice_in_one_process() {
+    passes("reload.c", "cc", "c99");
+}
+
+#[test]
 fn cpp_host() {
     passes("host.cpp", "c++", "c++17");
+}
+
+#[test]
+fn dicom_series() {
+    let test = "dicom_series";
+    let [Some(ct), Some(mr), Some(tilted)] =
+        ["dicom-ct-philips-head-5mm", "dicom-mr-sagittal-HFS", "dicom-ct-philips-tilt-minus18"]
+            .map(|set| common::data(test, set))
+    else {
+        return;
+    };
+    let Some(program) = Program::build("dicom.c", "cc", "c99") else { return };
+    let several = program.folder.path().join("several");
+    fs::create_dir(&several).unwrap();
+    for (name, folder) in [("ct", &ct), ("mr", &mr)] {
+        let image = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.get(128..132) == Some(b"DICM"));
+        let image = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find(image).unwrap();
+        fs::copy(image, several.join(name)).unwrap();
+    }
+    run(program.command().args([&ct, &several, &tilted]));
 }
 
 /// Drivers, NVRTC and headers that are absent, refuse, or do not go together: an error or the CPU, never a crash.

@@ -1,10 +1,15 @@
 //! The C API called from Rust, for what a C program cannot provoke: panics, every kind of error, label maps of choice.
 
+mod common;
+
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use transunet::Error;
+use transunet::control::Control;
+use transunet::dicom::{Series, SeriesChoice};
 use transunet::ffi::*;
 use transunet::geometry::Geometry;
 use transunet::labelmap::{Algorithm, Labelmap};
@@ -52,6 +57,33 @@ fn a_panic_is_one_failed_call() {
     unsafe { transunet_runtime_free(runtime) };
 }
 
+unsafe extern "C-unwind" fn stumbles(_: *const transunet_progress, _: *mut c_void) -> transunet_flow {
+    panic!("while reading");
+}
+
+#[test]
+fn a_panic_in_the_middle_of_reading_leaves_nothing() {
+    let Some(folder) = common::data("a_panic_in_the_middle_of_reading_leaves_nothing", "dicom-ct-philips-head-5mm")
+    else {
+        return;
+    };
+    let path = c_path(&folder);
+    let mut control = transunet_control {
+        struct_size: size_of::<transunet_control>(),
+        on_progress: Some(stumbles),
+        user_data: null_mut(),
+        cancel: null(),
+    };
+    let mut volume = null_mut();
+    let (status, message) =
+        failure(|error| unsafe { transunet_volume_open(path.as_ptr(), null(), &control, &mut volume, error) });
+    assert_eq!((status, volume), (TRANSUNET_STATUS_INTERNAL, null_mut()));
+    assert_eq!(message, "internal error: panic: while reading");
+    control.on_progress = None;
+    assert_eq!(unsafe { transunet_volume_open(path.as_ptr(), null(), &control, &mut volume, null_mut()) }, 0);
+    unsafe { transunet_volume_free(volume) };
+}
+
 #[test]
 fn every_error_has_its_status() {
     let said = || "said".to_string();
@@ -82,6 +114,10 @@ fn every_error_has_its_status() {
     }
     let nul = transunet_error::from(Error::Argument("a\0b".into()));
     assert_eq!(text(unsafe { transunet_error_message(&nul) }), "a\u{FFFD}b");
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.to_str().unwrap()).unwrap()
 }
 
 /// Two labels on 3 x 2 x 2 voxels of 2 mm.
@@ -185,12 +221,12 @@ fn writers_refuse_bad_paths_and_options() {
         assert!(message.contains(expected), "{message}");
     };
     write("", "path is empty");
-    write("out.stl", "unknown ending");
-    write("out.dcm", "the volume (memory) is not DICOM");
+    write("out.stl", "does not say what to write");
+    write("out.dcm", "DICOM");
     let any = path("out.dcm");
     for (status, message, expected) in [
         failure(|e| unsafe { transunet_labelmap_write(labelmap, null(), null(), e) }),
-        failure(|e| unsafe { transunet_labelmap_write_picture(labelmap, null(), null(), e) }),
+        failure(|e| unsafe { transunet_labelmap_write_picture(labelmap, null(), null(), null(), e) }),
         failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, null(), null(), null(), e) }),
     ]
     .map(|(status, message)| (status, message, "path is NULL"))
@@ -216,6 +252,114 @@ fn writers_refuse_bad_paths_and_options() {
     let (status, message) =
         failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, any.as_ptr(), null(), null(), e) });
     assert_eq!(status, 100);
-    assert!(message.contains("is not DICOM"), "{message}");
+    assert!(message.contains("DICOM"), "{message}");
+    unsafe { transunet_labelmap_free(labelmap) };
+}
+
+/// A box of label 1 in a CT series.
+fn labelmap_of_series(folder: &Path) -> *mut transunet_labelmap {
+    let series = Series::open(&[folder], &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let volume = Arc::new(Volume::from_series(Arc::new(series)));
+    let [columns, rows, slices] = volume.geometry().size;
+    let mut voxels = vec![0; columns * rows * slices];
+    for k in 2..5 {
+        for j in 100..150 {
+            let start = (k * rows + j) * columns + 100;
+            voxels[start..start + 50].fill(1);
+        }
+    }
+    let algorithm = Algorithm { name: "test".into(), version: "1".into() };
+    let labelmap = Labelmap::new(volume, voxels, vec![Label::numbered(1)], algorithm).unwrap();
+    Box::into_raw(Box::new(transunet_labelmap::new(labelmap).unwrap()))
+}
+
+#[test]
+fn label_maps_are_written_and_measured() {
+    let Some(ct) = common::data("label_maps_are_written_and_measured", "dicom-ct-philips-head-5mm") else { return };
+    let labelmap = labelmap_of_series(&ct);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+
+    for (name, magic, at) in [
+        ("out.dcm", &b"DICM"[..], 128),
+        ("out.seg.nrrd", b"NRRD", 0),
+        ("out.nrrd", b"NRRD", 0),
+        ("out.nii.gz", b"\x1f\x8b", 0),
+        ("out.nii", b"n+1\0", 344),
+    ] {
+        let path = c_path(&file(name));
+        assert_eq!(unsafe { transunet_labelmap_write(labelmap, path.as_ptr(), null(), null_mut()) }, 0, "{name}");
+        assert!(std::fs::read(file(name)).unwrap()[at..].starts_with(magic), "{name}");
+    }
+
+    let mut options: transunet_seg_options = unsafe { std::mem::zeroed() };
+    options.struct_size = size_of::<transunet_seg_options>();
+    options.series_description = c"Box of the test".as_ptr();
+    options.series_number = 77;
+    options.deterministic = 1;
+    let twice = ["first", "second"].map(|name| {
+        let path = c_path(&file(name));
+        let written =
+            unsafe { transunet_labelmap_write_dicom_seg(labelmap, path.as_ptr(), &options, null(), null_mut()) };
+        assert_eq!(written, 0);
+        std::fs::read(file(name)).unwrap()
+    });
+    assert!(twice[0] == twice[1], "deterministic objects differ");
+    assert!(twice[0].windows(15).any(|bytes| bytes == b"Box of the test"));
+    options.content_label = c"lower case".as_ptr();
+    let bad = c_path(&file("bad.dcm"));
+    let (status, message) =
+        failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, bad.as_ptr(), &options, null(), e) });
+    assert_eq!(status, 100, "{message}");
+    assert!(!file("bad.dcm").exists());
+
+    let mut statistics = null_mut();
+    assert_eq!(unsafe { transunet_labelmap_statistics(labelmap, null(), &mut statistics, null_mut()) }, 0);
+    let figures: serde_json::Value = serde_json::from_str(&text(unsafe { transunet_text_data(statistics) })).unwrap();
+    assert_eq!(figures["labels"][0]["voxels"], 3 * 50 * 50);
+    unsafe { transunet_text_free(statistics) };
+
+    let picture = c_path(&file("sheet.png"));
+    let mut style: transunet_picture_options = unsafe { std::mem::zeroed() };
+    style.struct_size = size_of::<transunet_picture_options>();
+    (style.slices, style.tile, style.window_low, style.window_high) = (4, 64, 0.0, 80.0);
+    assert_eq!(unsafe { transunet_labelmap_write_picture(labelmap, picture.as_ptr(), &style, null(), null_mut()) }, 0);
+    assert!(std::fs::read(file("sheet.png")).unwrap().starts_with(b"\x89PNG"));
+    type Change = fn(&mut transunet_picture_options);
+    let changes: [(Change, &str); 4] = [
+        (|style| style.opacity = 1.5, "options->opacity is 1.5"),
+        (|style| style.opacity = f64::NAN, "options->opacity is NaN"),
+        (|style| style.window_low = 80.0, "expected a rising window"),
+        (|style| style.tile = 5000, "expected at most 10000 and 4096"),
+    ];
+    for (change, expected) in changes {
+        let mut bad = style;
+        change(&mut bad);
+        let (status, message) =
+            failure(|e| unsafe { transunet_labelmap_write_picture(labelmap, picture.as_ptr(), &bad, null(), e) });
+        assert_eq!(status, 100);
+        assert!(message.contains(expected), "{message}");
+    }
+
+    let mut cancel = null_mut();
+    assert_eq!(unsafe { transunet_cancel_create(&mut cancel, null_mut()) }, 0);
+    unsafe { transunet_cancel_trigger(cancel) };
+    let control = transunet_control {
+        struct_size: size_of::<transunet_control>(),
+        on_progress: None,
+        user_data: null_mut(),
+        cancel,
+    };
+    let late = c_path(&file("late.dcm"));
+    for (status, _) in [
+        failure(|e| unsafe { transunet_labelmap_write(labelmap, late.as_ptr(), &control, e) }),
+        failure(|e| unsafe { transunet_labelmap_write_dicom_seg(labelmap, late.as_ptr(), null(), &control, e) }),
+        failure(|e| unsafe { transunet_labelmap_write_picture(labelmap, late.as_ptr(), null(), &control, e) }),
+        failure(|e| unsafe { transunet_labelmap_statistics(labelmap, &control, &mut null_mut(), e) }),
+    ] {
+        assert_eq!(status, TRANSUNET_STATUS_CANCELLED);
+    }
+    assert!(!file("late.dcm").exists());
+    unsafe { transunet_cancel_free(cancel) };
     unsafe { transunet_labelmap_free(labelmap) };
 }

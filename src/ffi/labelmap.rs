@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::dicom::{self, SegOptions};
 use crate::error::{Error, Result};
 use crate::ffi::cancel::{control_in, transunet_control};
 use crate::ffi::error::transunet_error;
@@ -13,10 +14,12 @@ use crate::ffi::guard::{borrow, create, guard, release};
 use crate::ffi::label::{LabelTexts, transunet_label_info};
 use crate::ffi::library::transunet_status;
 use crate::ffi::record::{Record, fill, read_or_default};
-use crate::ffi::routes::{self, SegWishes};
+use crate::ffi::routes;
 use crate::ffi::text::{json_text, optional_text_in, path_in, transunet_text};
 use crate::ffi::volume::{geometry_json, transunet_geometry};
 use crate::labelmap::Labelmap;
+use crate::picture::{Style, write_contact_sheet};
+use crate::statistics::statistics;
 
 /// One label per voxel on the grid of the volume that was segmented. Immutable.
 pub struct transunet_labelmap {
@@ -30,13 +33,13 @@ pub struct transunet_labelmap {
 #[derive(Clone, Copy)]
 pub struct transunet_seg_options {
     pub struct_size: usize,
-    /// Series Description; NULL = "TransUNet segmentation".
+    /// Series Description; NULL = the library's choice.
     pub series_description: *const c_char,
-    /// Content Label: at most 16 of A-Z, 0-9, space and underscore; NULL = "SEGMENTATION".
+    /// Content Label: at most 16 of A-Z, 0-9, space and underscore; NULL = the library's choice.
     pub content_label: *const c_char,
-    /// Content Description; NULL = a note that this is not for clinical use.
+    /// Content Description; NULL = the library's choice.
     pub content_description: *const c_char,
-    /// Content Creator's Name; NULL = "TransUNet".
+    /// Content Creator's Name; NULL = left empty.
     pub content_creator: *const c_char,
     /// Series Number; 0 = derived from the source's.
     pub series_number: u32,
@@ -47,6 +50,27 @@ pub struct transunet_seg_options {
 // SAFETY: repr(C), struct_size first, zeros are the defaults.
 unsafe impl Record for transunet_seg_options {
     const NAME: &'static str = "transunet_seg_options";
+}
+
+/// How to draw a contact sheet. Start from TRANSUNET_PICTURE_OPTIONS_INIT. Zero in a field means its default.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct transunet_picture_options {
+    pub struct_size: usize,
+    /// Modality units that are drawn black and white; both 0 = found from the volume.
+    pub window_low: f64,
+    pub window_high: f64,
+    /// Of the labels' areas, up to 1; 0 = the library's choice.
+    pub opacity: f64,
+    /// About how many slices to show.
+    pub slices: u32,
+    /// Longer side of a slice in pixels.
+    pub tile: u32,
+}
+
+// SAFETY: repr(C), struct_size first, zeros are the defaults.
+unsafe impl Record for transunet_picture_options {
+    const NAME: &'static str = "transunet_picture_options";
 }
 
 /// Fills `*out` with the grid; set its struct_size first (TRANSUNET_GEOMETRY_INIT). Statuses: INVALID_ARGUMENT.
@@ -140,7 +164,8 @@ pub unsafe extern "C" fn transunet_labelmap_statistics(
 ) -> transunet_status {
     create(error, out, || {
         let labelmap = borrow(labelmap, "labelmap")?.labelmap.clone();
-        transunet_text::json(&routes::statistics(&labelmap, &mut control_in(control)?)?)
+        control_in(control)?;
+        transunet_text::json(&statistics(&labelmap)?)
     })
 }
 
@@ -175,24 +200,28 @@ pub unsafe extern "C" fn transunet_labelmap_write_dicom_seg(
     guard(error, || {
         let labelmap = borrow(labelmap, "labelmap")?.labelmap.clone();
         let path = path_in(path, "path")?;
-        let options = read_or_default(options, "options")?;
-        routes::write_seg(&labelmap, path, &wishes(&options)?, &mut control_in(control)?)
+        let options = seg_options_in(options)?;
+        dicom::write_seg(&labelmap, path, &options, &mut control_in(control)?)
     })
 }
 
-/// Writes a contact sheet (PNG): slices with their labels in colour. Appears whole or not at all. `control` may be NULL.
+/// Writes a contact sheet (PNG): slices with their labels in colour. The file appears whole or not at all. `options` and
+/// `control` may be NULL.
 /// Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_labelmap_write_picture(
     labelmap: *const transunet_labelmap,
     path: *const c_char,
+    options: *const transunet_picture_options,
     control: *const transunet_control,
     error: *mut *mut transunet_error,
 ) -> transunet_status {
     guard(error, || {
         let labelmap = borrow(labelmap, "labelmap")?.labelmap.clone();
         let path = path_in(path, "path")?;
-        routes::write_picture(&labelmap, path, &mut control_in(control)?)
+        let style = style_in(options)?;
+        control_in(control)?;
+        write_contact_sheet(&labelmap, path, &style)
     })
 }
 
@@ -202,21 +231,57 @@ pub unsafe extern "C" fn transunet_labelmap_free(labelmap: *mut transunet_labelm
     release(labelmap);
 }
 
-unsafe fn wishes<'a>(options: &transunet_seg_options) -> Result<SegWishes<'a>> {
-    let series_number = i32::try_from(options.series_number).map_err(|_| {
-        Error::Argument(format!("options->series_number is {}, expected at most {}", options.series_number, i32::MAX))
+unsafe fn seg_options_in(pointer: *const transunet_seg_options) -> Result<SegOptions> {
+    let record = read_or_default(pointer, "options")?;
+    let number = i32::try_from(record.series_number).map_err(|_| {
+        Error::Argument(format!("options->series_number is {}, expected at most {}", record.series_number, i32::MAX))
     })?;
-    if !(0..=1).contains(&options.deterministic) {
-        return Err(Error::Argument(format!("options->deterministic is {}, expected 0 or 1", options.deterministic)));
+    let mut options = SegOptions { series_number: (number > 0).then_some(number), ..SegOptions::default() };
+    for (field, wish, name) in [
+        (&mut options.series_description, record.series_description, "options->series_description"),
+        (&mut options.content_label, record.content_label, "options->content_label"),
+        (&mut options.content_description, record.content_description, "options->content_description"),
+        (&mut options.content_creator, record.content_creator, "options->content_creator"),
+    ] {
+        if let Some(wish) = optional_text_in(wish, name)? {
+            *field = wish.to_string();
+        }
     }
-    Ok(SegWishes {
-        series_description: optional_text_in(options.series_description, "options->series_description")?,
-        content_label: optional_text_in(options.content_label, "options->content_label")?,
-        content_description: optional_text_in(options.content_description, "options->content_description")?,
-        content_creator: optional_text_in(options.content_creator, "options->content_creator")?,
-        series_number: (series_number > 0).then_some(series_number),
-        deterministic: options.deterministic == 1,
-    })
+    options.deterministic = match record.deterministic {
+        0 => false,
+        1 => true,
+        other => return Err(Error::Argument(format!("options->deterministic is {other}, expected 0 or 1"))),
+    };
+    Ok(options)
+}
+
+unsafe fn style_in(pointer: *const transunet_picture_options) -> Result<Style> {
+    let record = read_or_default(pointer, "options")?;
+    let mut style = Style::default();
+    let count = |value: u32, default: usize| if value == 0 { default } else { value as usize };
+    (style.slices, style.tile) = (count(record.slices, style.slices), count(record.tile, style.tile));
+    if style.slices > 10_000 || style.tile > 4096 {
+        return Err(Error::Argument(format!(
+            "options->slices is {} and options->tile {}, expected at most 10000 and 4096",
+            record.slices, record.tile
+        )));
+    }
+    if record.opacity != 0.0 {
+        if !(0.0..=1.0).contains(&record.opacity) {
+            return Err(Error::Argument(format!("options->opacity is {}, expected 0 to 1", record.opacity)));
+        }
+        style.opacity = record.opacity as f32;
+    }
+    let (low, high) = (record.window_low, record.window_high);
+    if (low, high) != (0.0, 0.0) {
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            return Err(Error::Argument(format!(
+                "options->window_low is {low} and options->window_high {high}, expected a rising window or two zeros"
+            )));
+        }
+        style.window = Some([low as f32, high as f32]);
+    }
+    Ok(style)
 }
 
 impl transunet_labelmap {

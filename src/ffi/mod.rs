@@ -43,3 +43,15 @@ pub use runtime::*;
 pub use segment::*;
 pub use text::*;
 pub use volume::*;
+
+/// The header lets threads share handles; raw pointers would not notice if a type forbade it.
+const _: () = {
+    const fn shared_by_threads<T: Send + Sync>() {}
+    shared_by_threads::<transunet_error>();
+    shared_by_threads::<transunet_text>();
+    shared_by_threads::<transunet_runtime>();
+    shared_by_threads::<transunet_cancel>();
+    shared_by_threads::<transunet_model>();
+    shared_by_threads::<transunet_volume>();
+    shared_by_threads::<transunet_labelmap>();
+};

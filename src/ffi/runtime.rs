@@ -101,6 +101,12 @@ pub unsafe extern "C" fn transunet_runtime_create(
     create(error, out, || {
         let options = read_or_default(options, "options")?;
         let choice = device_choice(&options)?;
+        if options.cpu_threads > MAX_THREADS {
+            return Err(Error::Argument(format!(
+                "options->cpu_threads is {}, expected at most {MAX_THREADS}",
+                options.cpu_threads
+            )));
+        }
         let log = subscribe(&options)?;
         let threads = device::cpu_threads(options.cpu_threads as usize);
         let device = Device::open(choice)?;
@@ -156,6 +162,9 @@ fn subscribe(options: &transunet_runtime_options) -> Result<Option<Subscription>
     let listener = Listener { on_log, user_data: options.log_user_data };
     Ok(Some(Subscription::new(level, move |level, target, message| listener.tell(level, target, message))))
 }
+
+/// More than any machine has cores; each takes memory for its stack.
+const MAX_THREADS: u32 = 4096;
 
 struct Listener {
     on_log: unsafe extern "C-unwind" fn(transunet_log_level, *const c_char, *const c_char, *mut c_void),

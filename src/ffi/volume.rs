@@ -77,8 +77,9 @@ pub struct transunet_volume {
     description: CString,
 }
 
-/// Lists the DICOM series in a folder (any nesting, any names) or file, as JSON. Pixels are not read.
-/// `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
+/// Lists the DICOM series in a folder (any nesting, any names) or file, as JSON: {"series":[{"study_uid","series_uid",
+/// "modality","description","number","images","rows","columns","refusal": why it cannot be opened or null}],
+/// "unreadable":[{"path","reason"}],"skipped": number of other files}. Pixels are not read. `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_series_list(
     path: *const c_char,
@@ -248,9 +249,9 @@ impl transunet_volume {
 pub(super) fn geometry_json(geometry: &Geometry) -> serde_json::Value {
     json!({
         "size": geometry.size,
-        "spacing": geometry.spacing,
-        "origin": geometry.origin,
-        "direction": geometry.direction,
+        "spacing_mm": geometry.spacing,
+        "origin_lps_mm": geometry.origin,
+        "direction_lps": geometry.direction,
     })
 }
 

@@ -47,21 +47,4 @@ static void check_outcome(const char *file, int line, transunet_status status, t
 /* 100, with a message that has `word`. */
 #define REFUSED(call, word) FAILS(call, TRANSUNET_STATUS_INVALID_ARGUMENT, word)
 
-/* A volume of 3 columns, 2 rows, `slices` slices with voxels 0, 1, 2, ... */
-static transunet_volume *small_volume(uint32_t slices) {
-  transunet_geometry geometry = TRANSUNET_GEOMETRY_INIT;
-  transunet_volume *volume = NULL;
-  size_t count = (size_t)6 * slices, at;
-  int16_t *voxels = (int16_t *)malloc(count * sizeof *voxels);
-  CHECK(voxels);
-  for (at = 0; at < count; at++) voxels[at] = (int16_t)at;
-  geometry.columns = 3;
-  geometry.rows = 2;
-  geometry.slices = slices;
-  SUCCEEDS(transunet_volume_from_memory(voxels, count * sizeof *voxels, TRANSUNET_VOXEL_I16, &geometry, &volume, &error));
-  free(voxels); /* the library has copied them */
-  CHECK(volume);
-  return volume;
-}
-
 #endif

@@ -1,5 +1,5 @@
 /* The contract of every function that needs no model: NULLs, sizes, texts, outputs on failure. */
-#include "check.h"
+#include "small_volume.h"
 
 #define GARBAGE(type) ((type *)(void *)&garbage)
 static int garbage;
@@ -84,6 +84,12 @@ static void runtime_options(void) {
     FAILS(transunet_runtime_create(&options, &out, &error), cases[at].status, cases[at].word);
     CHECK(out == NULL);
   }
+  {
+    transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
+    transunet_runtime *out = NULL;
+    options.cpu_threads = 4000000000u;
+    REFUSED(transunet_runtime_create(&options, &out, &error), "cpu_threads is 4000000000");
+  }
 }
 
 /* A struct from a newer header: larger, with bytes that this library does not know. */
@@ -157,12 +163,12 @@ static void cancel(void) {
 static void model(const transunet_runtime *runtime) {
   transunet_model *out = GARBAGE(transunet_model);
   transunet_label_info info = TRANSUNET_LABEL_INFO_INIT;
-  REFUSED(transunet_model_load(NULL, "m.safetensors", &out, &error), "runtime is NULL");
+  REFUSED(transunet_model_load(NULL, "m.safetensors", NULL, &out, &error), "runtime is NULL");
   CHECK(out == NULL);
-  REFUSED(transunet_model_load(runtime, NULL, &out, &error), "path is NULL");
-  REFUSED(transunet_model_load(runtime, "", &out, &error), "path is empty");
-  REFUSED(transunet_model_load(runtime, BAD_UTF8, &out, &error), "path is not valid UTF-8");
-  REFUSED(transunet_model_load(runtime, "m.safetensors", NULL, &error), "out is NULL");
+  REFUSED(transunet_model_load(runtime, NULL, NULL, &out, &error), "path is NULL");
+  REFUSED(transunet_model_load(runtime, "", NULL, &out, &error), "path is empty");
+  REFUSED(transunet_model_load(runtime, BAD_UTF8, NULL, &out, &error), "path is not valid UTF-8");
+  REFUSED(transunet_model_load(runtime, "m.safetensors", NULL, NULL, &error), "out is NULL");
   REFUSED(transunet_model_save(NULL, "m.safetensors", &error), "model is NULL");
   info.value = 9;
   REFUSED(transunet_model_label(NULL, 0, &info, &error), "model is NULL");
@@ -230,7 +236,7 @@ static void labelmap(void) {
   CHECK(text == NULL);
   REFUSED(transunet_labelmap_write(NULL, "x.dcm", NULL, &error), "labelmap is NULL");
   REFUSED(transunet_labelmap_write_dicom_seg(NULL, "x.dcm", NULL, NULL, &error), "labelmap is NULL");
-  REFUSED(transunet_labelmap_write_picture(NULL, "x.png", NULL, &error), "labelmap is NULL");
+  REFUSED(transunet_labelmap_write_picture(NULL, "x.png", NULL, NULL, &error), "labelmap is NULL");
 }
 
 /* Errors outlive what they tell of, and the caller may do without them. */

@@ -1,6 +1,6 @@
 /* device REASON: an explicit CUDA device is refused with REASON, automatic choice falls back and says the same, and the
  * list of devices shows it. The process goes on. */
-#include "check.h"
+#include "small_volume.h"
 
 int main(int count, char **arguments) {
   transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;

@@ -1,7 +1,7 @@
 /* Several threads share handles, cancel, and log; handles are freed in any order. */
 #include <pthread.h>
 
-#include "check.h"
+#include "small_volume.h"
 
 enum { THREADS = 4, ROUNDS = 200, SLICES = 16 };
 

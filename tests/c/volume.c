@@ -1,5 +1,5 @@
 /* Volumes from the host's memory: every voxel type, geometry both ways, slices out. */
-#include "check.h"
+#include "small_volume.h"
 
 static transunet_geometry grid(uint32_t columns, uint32_t rows, uint32_t slices) {
   transunet_geometry geometry = TRANSUNET_GEOMETRY_INIT;
