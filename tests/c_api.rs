@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+use transunet::config::ModelConfig;
 #[cfg(feature = "cuda")]
 use transunet::device::{Device, DeviceInfo};
+use transunet::network::{Architecture, initial_values};
+use transunet::weights::{self, BundleWriter};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
 
@@ -153,6 +156,27 @@ fn dicom_series() {
         fs::copy(image, several.join(name)).unwrap();
     }
     run(program.command().args([&ct, &several, &tilted]));
+}
+
+/// A bundle of the tiny network, untrained, with two labels.
+fn tiny_bundle(path: &Path) {
+    let config = ModelConfig::undescribed(Architecture::tiny(32, 3));
+    let mut bundle = BundleWriter::create(path, &config).unwrap();
+    for (name, shape) in weights::expected(&config.architecture) {
+        // Batch counts, which have no dimensions, start at 0.
+        if !shape.is_empty() {
+            bundle.put(&name, &initial_values(1, &name, &shape)).unwrap();
+        }
+    }
+    bundle.finish().unwrap();
+}
+
+#[test]
+fn models_segment_volumes() {
+    let Some(program) = Program::build("segment.c", "cc", "c11") else { return };
+    let model = program.folder.path().join("tiny.safetensors");
+    tiny_bundle(&model);
+    run(program.command().arg(&model));
 }
 
 /// Drivers, NVRTC and headers that are absent, refuse, or do not go together: an error or the CPU, never a crash.
