@@ -4,7 +4,7 @@
 //! [`volume`], [`labelmap`], [`geometry`], [`config`], [`control`], [`error`].
 #![deny(unsafe_code)]
 
-mod atomic_file;
+pub mod atomic_file;
 pub mod config;
 pub mod control;
 pub mod device;

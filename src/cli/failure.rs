@@ -1,0 +1,123 @@
+//! From an error to what the person gets: an exit code, a message and what to do next.
+
+use std::fmt;
+use std::io;
+
+use transunet::Error;
+
+pub const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  out of memory, or a fault of transunet
+    2  the command line was not understood
+    3  the input was refused (DICOM, volume file, choice of series)
+    4  the model was refused
+    5  the device is not available or failed
+    6  an output cannot be written
+  130  cancelled (Ctrl-C); no unfinished file is left";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    Other = 1,
+    Usage = 2,
+    Input = 3,
+    Model = 4,
+    Device = 5,
+    Output = 6,
+    Cancelled = 130,
+}
+
+/// Why the command stops.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: Code,
+    message: String,
+    hint: Option<String>,
+}
+
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Failure { code, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// A bug: something panicked.
+    pub fn panicked(what: &str) -> Self {
+        Failure::from_error(Error::Internal(what.into()), Code::Other)
+    }
+
+    /// `part` is what the failing call was about, for errors that do not say it themselves.
+    fn from_error(error: Error, part: Code) -> Self {
+        let code = match &error {
+            Error::Argument(_) | Error::Config(_) | Error::Io { .. } => part,
+            Error::DicomParse(_)
+            | Error::DicomUnsupported(_)
+            | Error::DicomGeometry(_)
+            | Error::SeriesChoice(_)
+            | Error::VolumeFormat(_) => Code::Input,
+            Error::WeightsFormat(_) | Error::WeightsMismatch(_) => Code::Model,
+            Error::DeviceUnavailable(_) | Error::DeviceLost(_) => Code::Device,
+            Error::Cancelled => Code::Cancelled,
+            Error::OutOfMemory(_) | Error::Diverged(_) | Error::Internal(_) => Code::Other,
+        };
+        Failure { code, hint: hint(&error, code).map(Into::into), message: error.to_string() }
+    }
+}
+
+fn hint(error: &Error, code: Code) -> Option<&'static str> {
+    Some(match error {
+        Error::Cancelled => return None,
+        Error::SeriesChoice(_) => {
+            "`transunet info INPUT` numbers the series; choose one with --series and its number or UID, or with --modality and --description"
+        }
+        Error::DicomGeometry(_) => "`transunet info INPUT` says what each series lacks; pass the files of one volume",
+        Error::DicomUnsupported(_) => "`transunet info INPUT` lists what is there; choose another series with --series",
+        Error::DicomParse(_) => "check that the files are DICOM images and were copied completely",
+        Error::VolumeFormat(_) => "check that the file is complete; 3D Slicer can write it anew as .nrrd or .nii.gz",
+        Error::WeightsFormat(_) => {
+            "expected a bundle, .pth, .npz or .safetensors; check that the file was copied completely"
+        }
+        Error::WeightsMismatch(_) => {
+            "`transunet info FILE` shows what the file holds; NAME.yaml beside it can say its sizes"
+        }
+        Error::DeviceUnavailable(_) => "`transunet devices` says what is usable here; `--device cpu` always works",
+        Error::DeviceLost(_) => "run the command again; `--device cpu` avoids the device",
+        Error::OutOfMemory(_) => "`--batch 1` needs the least memory",
+        Error::Config(_) => "correct the description of the model (YAML) at the place that the message names",
+        Error::Internal(_) | Error::Diverged(_) => {
+            "this is a fault of transunet; please report it with the command line and this message"
+        }
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            "make room on the disk, then run it again"
+        }
+        Error::Argument(_) | Error::Io { .. } => match code {
+            Code::Input => "INPUT is a DICOM folder, DICOM files, or one .nii, .nii.gz or .nrrd file",
+            Code::Model => "--model takes a bundle, .pth, .npz or .safetensors file",
+            Code::Output => "choose a folder that exists and that you may write to",
+            _ => "`transunet help` shows the commands and examples",
+        },
+    })
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = console::style("error:").red().bold().for_stderr();
+        write!(f, "{error} {}", self.message.trim_end())?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {} {hint}", console::style("hint:").cyan().for_stderr()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says what a call of the library was about.
+pub trait About<T> {
+    fn about(self, part: Code) -> Outcome<T>;
+}
+
+impl<T> About<T> for transunet::Result<T> {
+    fn about(self, part: Code) -> Outcome<T> {
+        self.map_err(|error| Failure::from_error(error, part))
+    }
+}

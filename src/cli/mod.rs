@@ -1,0 +1,139 @@
+//! The command line: what can be said, and what happens around every command.
+
+mod demo;
+mod devices;
+mod failure;
+mod info;
+mod input;
+mod output;
+mod phantom;
+mod report;
+mod segment;
+mod table;
+mod terminal;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use signal_hook::consts::TERM_SIGNALS;
+use signal_hook::iterator::Signals;
+use transunet::control::{Cancel, Control};
+
+use failure::{Code, EXIT_CODES, Failure, Outcome};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Cyan.on_default().bold())
+    .usage(AnsiColor::Cyan.on_default().bold())
+    .literal(AnsiColor::Green.on_default())
+    .error(AnsiColor::Red.on_default().bold());
+
+const EXAMPLES: &str = "\
+Examples:
+  transunet demo                                    try it: nothing else is needed
+  transunet info ct/                                which series a folder holds
+  transunet segment ct/ --model organs.safetensors --output organs.dcm
+
+Research use only, not for clinical use.";
+
+/// Segments medical images with TransUNet: DICOM series in, DICOM SEG out
+#[derive(Parser)]
+#[command(name = "transunet", version, styles = STYLES, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    talk: Talk,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Segment(segment::Segment),
+    Info(info::Info),
+    Devices(devices::Devices),
+    Demo(demo::Demo),
+}
+
+#[derive(Args)]
+struct Talk {
+    /// No progress and no results on the terminal, only warnings and errors
+    #[arg(long, short, global = true, display_order = 100)]
+    quiet: bool,
+    /// Say more about what happens; repeat for still more
+    #[arg(long, short, global = true, action = ArgAction::Count, display_order = 101)]
+    verbose: u8,
+}
+
+/// What every command needs to know about the run.
+struct Session {
+    quiet: bool,
+    cancel: Cancel,
+}
+
+impl Session {
+    /// Shows progress to people and obeys Ctrl-C.
+    fn control(&self) -> Control<'static> {
+        let mut stages = terminal::Stages::new(self.quiet);
+        Control::none().on_progress(move |progress| stages.show(progress)).with_cancel(&self.cancel)
+    }
+
+    /// Prints a result.
+    fn print(&self, text: &str) {
+        if !self.quiet {
+            terminal::print(text);
+        }
+    }
+}
+
+impl Command {
+    fn run(&self, session: &Session) -> Outcome {
+        match self {
+            Command::Segment(segment) => segment.run(session),
+            Command::Info(info) => info.run(session),
+            Command::Devices(devices) => devices.run(session),
+            Command::Demo(demo) => demo.run(session),
+        }
+    }
+}
+
+/// Where the latest panic happened and why.
+static PANIC: Mutex<String> = Mutex::new(String::new());
+
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    terminal::log_to_stderr(line.talk.verbose);
+    set_hook(Box::new(|panic| {
+        log::debug!("{panic}");
+        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+    }));
+    let session = Session { quiet: line.talk.quiet, cancel: Cancel::default() };
+    stop_on_signals(session.cancel.clone());
+    let outcome = catch_unwind(AssertUnwindSafe(|| line.command.run(&session)));
+    match outcome.unwrap_or_else(|_| Err(Failure::panicked(&PANIC.lock().unwrap_or_else(PoisonError::into_inner)))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::message(&failure.to_string());
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+/// The first Ctrl-C (or `kill`) stops tidily, the second at once.
+fn stop_on_signals(cancel: Cancel) {
+    let watch = |mut signals: Signals| {
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                if cancel.is_triggered() {
+                    std::process::exit(Code::Cancelled as i32);
+                }
+                cancel.trigger();
+            }
+        })
+    };
+    if let Err(error) = Signals::new(TERM_SIGNALS).map(watch) {
+        log::info!("Ctrl-C will not stop tidily: {error}");
+    }
+}

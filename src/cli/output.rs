@@ -1,0 +1,112 @@
+//! What is written: checked before any work begins, written at its end.
+
+use std::path::{Path, PathBuf};
+
+use transunet::Error;
+use transunet::control::{Control, Progress, Stage};
+use transunet::dicom::{SegOptions, write_seg};
+use transunet::formats::{OutputKind, write_labels};
+use transunet::labelmap::Labelmap;
+use transunet::picture::{Style, write_contact_sheet};
+
+use super::failure::{About, Code, Failure, Outcome};
+use super::input::Input;
+
+#[derive(clap::Args)]
+pub struct Output {
+    /// Where the segmentation goes; the name says the format: .dcm (DICOM SEG), .seg.nrrd, .nrrd, .nii.gz or .nii.
+    /// May be given more than once; existing files are replaced when the new ones are complete
+    #[arg(long = "output", short = 'o', required = true, value_name = "FILE")]
+    labels: Vec<PathBuf>,
+    /// Also write the probability of every class (.nii.gz or .nii, float32, one volume per class)
+    #[arg(long, value_name = "FILE.nii.gz")]
+    pub probabilities: Option<PathBuf>,
+    /// Also draw slices with their labels (.png)
+    #[arg(long, value_name = "FILE.png")]
+    picture: Option<PathBuf>,
+    /// Also write volumes, extents and intensities per label and how they were made (.json)
+    #[arg(long, value_name = "FILE.json")]
+    pub report: Option<PathBuf>,
+}
+
+impl Output {
+    /// All files that will be written.
+    pub fn paths(&self) -> Vec<&Path> {
+        let others = [&self.probabilities, &self.picture, &self.report];
+        self.labels.iter().chain(others.into_iter().flatten()).map(PathBuf::as_path).collect()
+    }
+
+    /// Refuses now what could not be written later.
+    pub fn check(&self, input: &Input, model: &Path) -> Outcome {
+        for path in &self.labels {
+            let kind = OutputKind::of(path).about(Code::Usage)?;
+            if let (OutputKind::DicomSeg, Some(volume)) = (kind, input.volume_file()) {
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!("{}: a DICOM SEG refers to DICOM images, and {} is none", path.display(), volume.display()),
+                    "name the output .seg.nrrd or .nii.gz, or segment the DICOM series itself",
+                ));
+            }
+        }
+        let named = |path: &Option<PathBuf>, endings: &[&str]| match path {
+            Some(path) if !endings.iter().any(|ending| path.to_string_lossy().to_lowercase().ends_with(ending)) => {
+                let text = format!("{}: expected a name that ends in {}", path.display(), endings.join(" or "));
+                Err(Failure::new(Code::Usage, text, "`transunet segment --help` lists what can be written"))
+            }
+            _ => Ok(()),
+        };
+        named(&self.probabilities, &[".nii.gz", ".nii"])?;
+        named(&self.picture, &[".png"])?;
+        named(&self.report, &[".json"])?;
+
+        let sources: Vec<_> = input.paths().iter().map(PathBuf::as_path).chain([model]).filter_map(real).collect();
+        let mut targets = Vec::new();
+        for path in self.paths() {
+            let target = place(path)?;
+            let conflict = if sources.contains(&target) {
+                "it is also read"
+            } else if targets.contains(&target) {
+                "two outputs have this name"
+            } else {
+                targets.push(target);
+                continue;
+            };
+            return Err(Failure::new(Code::Usage, format!("{}: {conflict}", path.display()), "choose another name"));
+        }
+        Ok(())
+    }
+
+    /// Writes all but probabilities and report.
+    pub fn write(&self, labelmap: &Labelmap, control: &mut Control) -> Outcome {
+        let total = self.labels.len() + usize::from(self.picture.is_some());
+        for (done, path) in self.labels.iter().enumerate() {
+            control.report(Progress::of(Stage::Write, done, total)).about(Code::Output)?;
+            match OutputKind::of(path).about(Code::Usage)? {
+                OutputKind::DicomSeg => write_seg(labelmap, path, &SegOptions::default(), control),
+                OutputKind::SegNrrd | OutputKind::Nrrd | OutputKind::Nifti => write_labels(labelmap, path),
+            }
+            .about(Code::Output)?;
+        }
+        if let Some(path) = &self.picture {
+            control.report(Progress::of(Stage::Write, total - 1, total)).about(Code::Output)?;
+            write_contact_sheet(labelmap, path, &Style::default()).about(Code::Output)?;
+        }
+        control.report(Progress::of(Stage::Write, total, total)).about(Code::Output)
+    }
+}
+
+fn real(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
+/// The full path that `path` will have; its folder must be there and take files.
+fn place(path: &Path) -> Outcome<PathBuf> {
+    let refuse = |source| Error::io(path, "write", source);
+    if path.is_dir() {
+        return Err(refuse(std::io::ErrorKind::IsADirectory.into())).about(Code::Output);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(refuse).about(Code::Output)?;
+    tempfile::tempfile_in(&folder).map_err(refuse).about(Code::Output)?;
+    Ok(folder.join(path.file_name().unwrap_or_default()))
+}

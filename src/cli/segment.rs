@@ -1,0 +1,100 @@
+//! `transunet segment`: an image in, its segmentation out.
+
+use std::path::PathBuf;
+
+use transunet::Error;
+use transunet::device::{Device, DeviceChoice, cpu_threads};
+use transunet::infer::{self, SegmentOptions};
+use transunet::model::Model;
+
+use super::failure::{About, Code, Outcome};
+use super::input::Input;
+use super::output::Output;
+use super::report::{Clock, Report, Seconds};
+use super::{Session, devices};
+
+const EXAMPLES: &str = "\
+Examples:
+  A DICOM folder, to a DICOM SEG that viewers lay over the images:
+    transunet segment ct/ --model organs.safetensors --output organs.dcm
+  One series of several, to 3D Slicer, with a picture and the volumes in a file:
+    transunet segment study/ --series 2 --model organs.safetensors \\
+        --output organs.seg.nrrd --picture organs.png --report organs.json
+  A NIfTI file with the original's checkpoint, organs.yaml beside it says what its classes are:
+    transunet segment ct.nii.gz --model organs.pth --output organs.nii.gz
+  The volumes of all labels in ml, for a script:
+    transunet segment ct/ --model organs.safetensors --output organs.dcm --json | jq '.labels[] | {name, volume_ml}'
+
+Existing outputs are replaced without a question, and only by complete files.
+Research use only, not for clinical use.";
+
+/// Segment a DICOM series or a volume file
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Segment {
+    #[command(flatten)]
+    input: Input,
+    /// The weights: a bundle, or a checkpoint (.pth, .npz, .safetensors) with its description in a .yaml beside it
+    #[arg(long, short, value_name = "FILE")]
+    model: PathBuf,
+    #[command(flatten)]
+    output: Output,
+    /// Where to compute: auto (CUDA if usable, else CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
+    device: DeviceChoice,
+    /// Threads that compute on the CPU [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Slices per pass of the network; fewer need less memory [default: chosen by the library]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    /// Print the report as JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Segment {
+    pub fn run(&self, session: &Session) -> Outcome {
+        self.input.check()?;
+        std::fs::metadata(&self.model).map_err(|source| Error::io(&self.model, "open", source)).about(Code::Model)?;
+        self.output.check(&self.input, &self.model)?;
+        if let Some(threads) = self.threads {
+            cpu_threads(threads.into());
+        }
+
+        let mut clock = Clock::start();
+        let mut seconds = Seconds::default();
+        let mut control = session.control();
+        let device = Device::open(self.device).about(Code::Device)?;
+        let volume = self.input.open(&mut control)?;
+        seconds.read = clock.lap();
+        let model = Model::load(&device, &self.model).about(Code::Model)?;
+        model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        seconds.load_model = clock.lap();
+
+        let options =
+            SegmentOptions { batch: self.batch.map(usize::from), probabilities: self.output.probabilities.clone() };
+        let labelmap = infer::segment(&model, &volume, &options, &mut control).map_err(|error| {
+            let part = match &error {
+                Error::Io { path, .. } if Some(path) == options.probabilities.as_ref() => Code::Output,
+                _ => Code::Input,
+            };
+            (error, part)
+        });
+        let labelmap = labelmap.or_else(|(error, part)| Err(error).about(part))?;
+        seconds.segment = clock.lap();
+
+        self.output.write(&labelmap, &mut control)?;
+        let mut report = Report::new(&labelmap, &self.model, &device, &self.output.paths()).about(Code::Input)?;
+        control.check().about(Code::Output)?;
+        drop(control);
+        seconds.write = clock.lap();
+        seconds.total = clock.total();
+        report.finish(seconds);
+        if let Some(path) = &self.output.report {
+            report.write(path).about(Code::Output)?;
+        }
+        session.print(&if self.json { report.to_json() } else { report.to_words() });
+        Ok(())
+    }
+}
