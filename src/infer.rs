@@ -114,12 +114,15 @@ fn run_batches(
     while let Ok(batch) = batches.recv() {
         let Batch { first, count, pixels } = batch?;
         let input = TensorData::new(pixels, [count, 1, height, width]);
-        let logits = model.forward(Tensor::<Backend, 4>::from_data(input, model.device().burn()))?;
-        if let Some(writer) = probabilities.as_deref_mut() {
-            let classes = softmax(logits.clone(), 1).into_data();
+        let (labels, classes) = model.device().watch(|| {
+            let logits = model.forward(Tensor::<Backend, 4>::from_data(input, model.device().burn()))?;
+            let classes = probabilities.is_some().then(|| softmax(logits.clone(), 1).into_data());
+            let labels: Vec<u8> = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
+            Ok((labels, classes))
+        })?;
+        if let (Some(writer), Some(classes)) = (probabilities.as_deref_mut(), classes) {
             writer.store(classes.as_slice::<f32>().map_err(|e| Error::Internal(format!("probabilities: {e:?}")))?)?;
         }
-        let labels: Vec<u8> = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
         for (slice, k) in labels.chunks_exact(height * width).zip(first..) {
             preprocessor.place_labels(k, slice, voxels)?;
         }

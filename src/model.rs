@@ -29,7 +29,8 @@ impl Model {
         weights::check(&checkpoint, &config.architecture)?;
         let network = TransUNet::new(&config.architecture, device.burn());
         let compat = config.compat == Some(Compat::TransUnet2021);
-        let network = fill(network, |name, _| checkpoint.read_for(name, &config.architecture, compat))?;
+        let network =
+            device.watch(|| fill(network, |name, _| checkpoint.read_for(name, &config.architecture, compat)))?;
         Ok(Model { config, network, device: device.clone(), warnings })
     }
 
@@ -37,7 +38,7 @@ impl Model {
     pub fn untrained(device: &Device, config: ModelConfig, seed: u64) -> Result<Self> {
         config.validate()?;
         let network = TransUNet::new(&config.architecture, device.burn());
-        let network = fill(network, |name, shape| Ok(initial_values(seed, name, shape)))?;
+        let network = device.watch(|| fill(network, |name, shape| Ok(initial_values(seed, name, shape))))?;
         Ok(Model { config, network, device: device.clone(), warnings: Vec::new() })
     }
 
@@ -45,7 +46,7 @@ impl Model {
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut bundle = BundleWriter::create(path, &self.config)?;
         for (name, tensor) in values(&self.network) {
-            let data = tensor.into_data().into_vec::<f32>();
+            let data = self.device.watch(|| Ok(tensor.into_data().into_vec::<f32>()))?;
             bundle.put(&name, &data.map_err(|e| Error::Internal(format!("{name}: {e:?}")))?)?;
         }
         bundle.finish()

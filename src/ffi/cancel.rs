@@ -1,7 +1,8 @@
 //! Control of a running call: progress to the caller, the caller's wish to stop.
 
-use std::ffi::c_void;
 use std::ptr;
+
+use libc::c_void;
 
 use crate::control::{Cancel, Control, Flow, Progress, Stage};
 use crate::error::Result;

@@ -1,6 +1,8 @@
 //! The error object: a status and a message.
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
+
+use libc::c_char;
 
 use crate::error::Error;
 use crate::ffi::guard::release;

@@ -1,7 +1,9 @@
 //! What a label means, for C: number, name, colour, codes.
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::ptr;
+
+use libc::c_char;
 
 use crate::error::{Error, Result};
 use crate::ffi::record::Record;

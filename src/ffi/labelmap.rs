@@ -1,9 +1,10 @@
 //! Label maps: the result, as memory or as files.
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::ptr;
 use std::sync::Arc;
 
+use libc::c_char;
 use serde_json::json;
 
 use crate::dicom::{self, SegOptions};

@@ -1,6 +1,8 @@
 //! What the library is: versions and the names of statuses.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
+
+use libc::c_char;
 
 use crate::error::Error;
 

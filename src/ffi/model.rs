@@ -1,9 +1,10 @@
 //! Models: load, save, and what they say of themselves.
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::ptr;
 use std::sync::Arc;
 
+use libc::c_char;
 use serde_json::json;
 
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ pub unsafe extern "C" fn transunet_model_load(
         let device = borrow(runtime, "runtime")?.device.clone();
         let path = path_in(path, "path")?;
         control_in(control)?;
-        transunet_model::new(device.watch(|| Model::load(&device, path))?)
+        transunet_model::new(Model::load(&device, path)?)
     })
 }
 
@@ -53,7 +54,7 @@ pub unsafe extern "C" fn transunet_model_save(
     guard(error, || {
         let model = borrow(model, "model")?.model.clone();
         let path = path_in(path, "path")?;
-        model.device().watch(|| model.save(path))
+        model.save(path)
     })
 }
 

@@ -1,8 +1,9 @@
 //! The runtime: which device computes, and where diagnostics go.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::CString;
 use std::ptr;
 
+use libc::{c_char, c_void};
 use log::{Level, LevelFilter};
 use serde_json::json;
 

@@ -1,7 +1,8 @@
 //! The work: a volume through a model.
 
-use std::ffi::c_char;
 use std::path::PathBuf;
+
+use libc::c_char;
 
 use crate::error::{Error, Result};
 use crate::ffi::cancel::{control_in, transunet_control};
@@ -48,7 +49,7 @@ pub unsafe extern "C" fn transunet_segment(
         let volume = borrow(volume, "volume")?.volume.clone();
         let options = options_in(options)?;
         let mut control = control_in(control)?;
-        let labelmap = model.device().watch(|| infer::segment(&model, &volume, &options, &mut control))?;
+        let labelmap = infer::segment(&model, &volume, &options, &mut control)?;
         transunet_labelmap::new(labelmap)
     })
 }

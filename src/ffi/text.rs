@@ -1,8 +1,10 @@
 //! Text both ways: C strings in, and texts that the library hands out.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
+
+use libc::c_char;
 
 use crate::error::{Error, Result};
 use crate::ffi::guard::release;

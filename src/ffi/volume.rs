@@ -1,10 +1,11 @@
 //! Volumes: voxels and where they are in the patient, from files or from the host's memory.
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
 
+use libc::{c_char, c_void};
 use serde_json::json;
 
 use crate::error::{Error, Result};

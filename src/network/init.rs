@@ -14,7 +14,7 @@ pub fn initial_values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     if norm_weight || name.ends_with("running_var") {
         return vec![1.0; count];
     }
-    if shape.len() == 1 || name.ends_with("position_embeddings") {
+    if shape.len() <= 1 || name.ends_with("position_embeddings") {
         return vec![0.0; count];
     }
     let (inputs, outputs) = (shape[1..].iter().product::<usize>() as f64, shape[0] as f64);
