@@ -69,7 +69,7 @@ fn hint(error: &Error, code: Code) -> Option<&'static str> {
     Some(match error {
         Error::Cancelled => return None,
         Error::SeriesChoice(_) => {
-            "`transunet info INPUT` numbers the series; choose one with --series and its number or UID, or with --modality and --description"
+            "choose one with --series and its UID, its number or rules such as modality=CT,description=TEXT; `transunet info INPUT` lists them"
         }
         Error::DicomGeometry(_) => "`transunet info INPUT` says what each series lacks; pass the files of one volume",
         Error::DicomUnsupported(_) => "`transunet info INPUT` lists what is there; choose another series with --series",

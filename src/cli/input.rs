@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use transunet::Error;
 use transunet::control::Control;
-use transunet::dicom::{self, Series, SeriesChoice};
+use transunet::dicom::{Series, SeriesChoice};
 use transunet::formats::{VolumeKind, read_volume};
 use transunet::volume::Volume;
-use transunet::{Error, Result};
 
 use super::failure::{About, Code, Failure, Outcome};
 
@@ -16,15 +16,10 @@ pub struct Input {
     /// A DICOM folder (searched at any depth), DICOM files, or one .nii, .nii.gz or .nrrd file
     #[arg(required = true, value_name = "INPUT")]
     paths: Vec<PathBuf>,
-    /// The series to take where there are several: its UID, or its number in the list of `transunet info`
-    #[arg(long, value_name = "UID|NUMBER", conflicts_with_all = ["modality", "description"])]
-    series: Option<String>,
-    /// Take the series of this modality, such as CT
-    #[arg(long, value_name = "MODALITY")]
-    modality: Option<String>,
-    /// Take the series whose description contains this text
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
+    /// The series to take where there are several: its UID, its number, or rules, all of which must fit, such as
+    /// modality=CT,description=venous,number=3
+    #[arg(long, value_name = "UID|NUMBER|RULES")]
+    series: Option<SeriesChoice>,
 }
 
 impl Input {
@@ -43,10 +38,10 @@ impl Input {
                 "pass one volume file, or only DICOM files and folders",
             );
         }
-        if self.series.is_some() || self.modality.is_some() || self.description.is_some() {
+        if self.series.is_some() {
             return usage(
                 format!("{} is one volume: there is no series to choose", volume.display()),
-                "--series, --modality and --description are for DICOM",
+                "--series is for DICOM",
             );
         }
         Ok(())
@@ -65,25 +60,9 @@ impl Input {
     pub fn open(&self, control: &mut Control) -> Outcome<Arc<Volume>> {
         let volume = match self.volume_file() {
             Some(path) => read_volume(path),
-            None => self.open_series(control).map(|series| Volume::from_series(Arc::new(series))),
+            None => Series::open(&self.paths, &self.series.clone().unwrap_or_default(), control)
+                .map(|series| Volume::from_series(Arc::new(series))),
         };
         volume.map(Arc::new).about(Code::Input)
-    }
-
-    fn open_series(&self, control: &mut Control) -> Result<Series> {
-        let scan = dicom::scan(&self.paths, control)?;
-        let summary = match (&self.series, self.series.as_ref().and_then(|text| text.parse::<usize>().ok())) {
-            (_, Some(number)) => number.checked_sub(1).and_then(|at| scan.series.get(at)).ok_or_else(|| {
-                Error::SeriesChoice(format!("there is no series {number}: {} were found", scan.series.len()))
-            })?,
-            (Some(uid), None) => scan.choose(&SeriesChoice::Uid(uid.clone()))?,
-            (None, _) if self.modality.is_none() && self.description.is_none() => scan.choose(&SeriesChoice::Only)?,
-            (None, _) => scan.choose(&SeriesChoice::Rule {
-                modality: self.modality.clone(),
-                description: self.description.clone(),
-                number: None,
-            })?,
-        };
-        Series::from_summary(summary)
     }
 }

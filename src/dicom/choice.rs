@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::scan::{Scan, SeriesSummary};
 use crate::error::{Error, Result};
 
-/// Picks one series. Parsed from text: empty, a UID, or rules such as `modality=MR,description=t1,number=3`.
+/// Picks one series. Parsed from text: empty, a UID, a Series Number, or rules such as
+/// `modality=MR,description=t1,number=3`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum SeriesChoice {
     /// There must be only one.
@@ -20,6 +21,7 @@ pub enum SeriesChoice {
         modality: Option<String>,
         /// Part of the description, ignoring case.
         description: Option<String>,
+        /// Series Number (0020,0011).
         number: Option<i32>,
     },
 }
@@ -32,6 +34,9 @@ impl FromStr for SeriesChoice {
         if text.is_empty() {
             return Ok(SeriesChoice::Only);
         }
+        if let Ok(number) = text.parse() {
+            return Ok(SeriesChoice::Rule { modality: None, description: None, number: Some(number) });
+        }
         if text.chars().all(|c| c.is_ascii_digit() || c == '.') {
             return Ok(SeriesChoice::Uid(text.to_string()));
         }
@@ -39,7 +44,7 @@ impl FromStr for SeriesChoice {
         for rule in text.split(',') {
             let refuse = || {
                 Error::Argument(format!(
-                    "series choice {text:?}: expected a series UID, or rules such as modality=CT,description=TEXT,number=3"
+                    "series choice {text:?}: expected a series UID, a series number, or rules such as modality=CT,description=TEXT,number=3"
                 ))
             };
             let (key, value) = rule.split_once('=').ok_or_else(refuse)?;

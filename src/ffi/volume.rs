@@ -62,8 +62,8 @@ unsafe impl Record for transunet_geometry {
 #[derive(Clone, Copy)]
 pub struct transunet_volume_options {
     pub struct_size: usize,
-    /// Which DICOM series to take where there are several: its Series Instance UID, or rules that fit only one, such as
-    /// "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
+    /// Which DICOM series to take where there are several: its Series Instance UID, its Series Number, or rules that
+    /// fit only one, such as "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
     pub series: *const c_char,
 }
 

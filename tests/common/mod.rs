@@ -23,9 +23,10 @@ pub fn data(test: &str, set: &str) -> Option<PathBuf> {
     found(test, set, folder("TRANSUNET_TEST_DATA", "../shared/data"))
 }
 
-/// Golden numbers (`TRANSUNET_TEST_GOLDEN`, default ../shared/golden).
+/// Golden numbers: the small ones are in tests/golden, the others in `TRANSUNET_TEST_GOLDEN` (default ../shared/golden).
 pub fn golden(test: &str, set: &str) -> Option<PathBuf> {
-    found(test, set, folder("TRANSUNET_TEST_GOLDEN", "../shared/golden"))
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(set);
+    if ours.exists() { Some(ours) } else { found(test, set, folder("TRANSUNET_TEST_GOLDEN", "../shared/golden")) }
 }
 
 fn found(test: &str, set: &str, root: Option<PathBuf>) -> Option<PathBuf> {

@@ -20,7 +20,7 @@ use super::{Session, terminal};
 Examples:
   transunet info organs.safetensors        sizes, labels and provenance of a model
   transunet info weights.pth --json        the same of a checkpoint, for a script
-  transunet info study/                    the series of a DICOM folder, numbered for --series
+  transunet info study/                    the series of a DICOM folder, with numbers and UIDs for --series
   transunet info organs.seg.nrrd           the labels of a segmentation and their volumes")]
 pub struct Info {
     /// A bundle or checkpoint, a DICOM folder or file, or a NIfTI or NRRD file

@@ -1,4 +1,4 @@
-//! What a DICOM folder holds: its series, numbered, each with what is wrong with it.
+//! What a DICOM folder holds: its series, each with what is wrong with it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,12 @@ pub struct Folder {
 
 #[derive(Serialize)]
 struct Row {
-    /// What `--series` takes.
-    number: usize,
+    /// Series Number (0020,0011), which `--series` takes.
+    number: Option<i32>,
     series_uid: String,
     study_uid: String,
     modality: String,
     description: String,
-    /// Series Number (0020,0011).
-    series_number: Option<i32>,
     images: usize,
     /// Columns, rows, slices; of a series that is no volume, of its first image.
     size: [usize; 3],
@@ -51,7 +49,7 @@ impl Folder {
         }
         Ok(Folder {
             path: path.to_path_buf(),
-            series: scan.series.iter().enumerate().map(|(at, summary)| Row::of(at + 1, summary)).collect(),
+            series: scan.series.iter().map(Row::of).collect(),
             unreadable: scan
                 .unreadable
                 .into_iter()
@@ -63,7 +61,7 @@ impl Folder {
 }
 
 impl Row {
-    fn of(number: usize, summary: &SeriesSummary) -> Self {
+    fn of(summary: &SeriesSummary) -> Self {
         let opened = match &summary.refusal {
             Some(reason) => Err(reason.clone()),
             None => Series::from_summary(summary).map_err(|error| {
@@ -74,12 +72,11 @@ impl Row {
         };
         let geometry = opened.as_ref().ok().map(|series| &series.geometry);
         Row {
-            number,
+            number: summary.number,
             series_uid: summary.series_uid.clone(),
             study_uid: summary.study_uid.clone(),
             modality: summary.modality.clone(),
             description: summary.description.clone(),
-            series_number: summary.number,
             images: summary.images,
             size: geometry.map_or([summary.columns, summary.rows, summary.images], |geometry| geometry.size),
             spacing_mm: geometry.map(|geometry| geometry.spacing),
@@ -90,12 +87,14 @@ impl Row {
 
 impl fmt::Display for Folder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut list =
-            Table::new(&["#", "Modality", "Size", "Spacing (mm)", "Description"], &[true, false, false, false, false]);
+        let mut list = Table::new(
+            &["Number", "Modality", "Size", "Spacing (mm)", "Description"],
+            &[true, false, false, false, false],
+        );
         for row in &self.series {
             let spacing = row.spacing_mm.map_or("-".into(), table::spacing);
             list.row([
-                row.number.to_string(),
+                row.number.map_or("-".into(), |number| number.to_string()),
                 row.modality.clone(),
                 table::size(row.size),
                 spacing,
@@ -103,7 +102,7 @@ impl fmt::Display for Folder {
             ]);
         }
         let lines = list.lines();
-        let indent = " ".repeat(self.series.len().to_string().len() + 2);
+        let indent = " ".repeat("Number".len() + 2);
         let (head, rows) = lines.split_at(1);
         writeln!(f, "{}", head.concat())?;
         for (line, row) in rows.iter().zip(&self.series) {
