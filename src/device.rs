@@ -191,14 +191,3 @@ pub fn cpu_threads(wish: usize) -> usize {
     }
     held
 }
-
-/// Fixes the number of threads that compute on the CPU, for the life of the process; 0 = one for each core. Returns what
-/// holds: the first call decides.
-pub fn cpu_threads(wish: usize) -> usize {
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(wish).build_global();
-    let held = rayon::current_num_threads();
-    if wish > 0 && wish != held {
-        log::warn!("{wish} CPU threads were asked for, but the process already computes with {held}");
-    }
-    held
-}
