@@ -273,8 +273,8 @@ typedef struct transunet_label_info {
 typedef struct transunet_volume_options {
   size_t struct_size;
   /**
-   * Which DICOM series to take where there are several: its Series Instance UID, or rules that fit only one, such as
-   * "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
+   * Which DICOM series to take where there are several: its Series Instance UID, its Series Number, or rules that
+   * fit only one, such as "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
    */
   const char *series;
 } transunet_volume_options;

@@ -18,6 +18,11 @@ pub fn write(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -
 
 /// A temporary file in the folder of `path`, readable like any new file; gone when dropped.
 pub fn beside(path: &Path) -> Result<NamedTempFile> {
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        let missing = io::Error::new(io::ErrorKind::NotFound, format!("there is no folder {}", folder.display()));
+        return Err(Error::io(path, "create", missing));
+    }
     let mut builder = Builder::new();
     builder.prefix(".transunet-");
     #[cfg(unix)]
@@ -26,7 +31,7 @@ pub fn beside(path: &Path) -> Result<NamedTempFile> {
         // The umask still applies; the default of temporary files would hide results from colleagues.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder_of(path)).map_err(|e| Error::io(path, "create", e))
+    builder.tempfile_in(folder).map_err(|e| Error::io(path, "create", e))
 }
 
 /// Renames a file made by [`beside`] to `path`, after its bytes have reached the disk.

@@ -393,7 +393,7 @@ fn bad_input_says_what_to_do() {
             "a.dcm",
             "content label \"\", expected 1 to 16 of A-Z, 0-9, space and underscore",
         ),
-        (with(labels()), deterministic(), "absent/a.dcm", "absent/a.dcm: cannot write: "),
+        (with(labels()), deterministic(), "absent/a.dcm", "absent/a.dcm: cannot create: there is no folder "),
     ] {
         let error = write_seg(&labelmap, &root.path().join(name), &options, &mut Control::none()).unwrap_err();
         let text = error.to_string();

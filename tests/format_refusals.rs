@@ -1,6 +1,7 @@
 //! NRRD and NIfTI files at the edge of what is read and beyond it: each with the message that a person gets.
 
 use std::io::Write;
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;

@@ -1,4 +1,5 @@
 //! Tensors of a safetensors file as f32, for comparison with golden numbers.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::collections::BTreeMap;
 use std::path::Path;
