@@ -86,9 +86,9 @@ impl Geometry {
     /// Patient position (LPS, mm) of a continuous index.
     pub fn position(&self, index: Vec3) -> Vec3 {
         let mut at = self.origin;
-        for axis in 0..3 {
-            for (x, d) in at.iter_mut().zip(self.direction[axis]) {
-                *x += index[axis] * self.spacing[axis] * d;
+        for ((index, spacing), direction) in index.into_iter().zip(self.spacing).zip(self.direction) {
+            for (x, d) in at.iter_mut().zip(direction) {
+                *x += index * spacing * d;
             }
         }
         at

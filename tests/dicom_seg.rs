@@ -155,7 +155,7 @@ fn random_voxels(geometry: &Geometry) -> Vec<u8> {
             state ^= state >> 7;
             state ^= state << 17;
             let drawn = [0, 3, 7, 200][(state >> 40) as usize % 4];
-            let absent = (k == 0 && geometry.slices() > 3) || (drawn > 0 && (k + drawn as usize) % 4 == 0);
+            let absent = (k == 0 && geometry.slices() > 3) || (drawn > 0 && (k + drawn as usize).is_multiple_of(4));
             voxels.push(if absent { 0 } else { drawn });
         }
     }

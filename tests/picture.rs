@@ -143,7 +143,7 @@ fn odd_volumes_get_a_sheet() {
             for style in [Style::default(), Style { slices: 0, tile: 0, opacity: 9.0, window: Some([1.0, 1.0]) }] {
                 write_contact_sheet(&map, &path, &style).unwrap();
                 let (width, height, _) = decode(&path);
-                assert!(width >= 500 && width < 6000 && height < 6000, "{size:?}: {width} x {height}");
+                assert!((500..6000).contains(&width) && height < 6000, "{size:?}: {width} x {height}");
             }
         }
     }

@@ -247,7 +247,7 @@ fn unescape(value: &str) -> String {
         match c {
             '\\' => match chars.next() {
                 Some('n') => out.push('\n'),
-                Some(other) if other == '\\' => out.push('\\'),
+                Some('\\') => out.push('\\'),
                 Some(other) => out.extend(['\\', other]),
                 None => out.push('\\'),
             },

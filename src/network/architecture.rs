@@ -164,12 +164,12 @@ impl Architecture {
         }
         for side in self.image_size {
             need(
-                (PATCH..=4096).contains(&side) && side % PATCH == 0,
+                (PATCH..=4096).contains(&side) && side.is_multiple_of(PATCH),
                 format!("image_size has {side}, expected a multiple of {PATCH} up to 4096"),
             );
         }
         need(
-            self.heads > 0 && self.hidden % self.heads == 0,
+            self.heads > 0 && self.hidden.is_multiple_of(self.heads),
             format!("hidden {} is not a multiple of heads {}", self.hidden, self.heads),
         );
         for channels in self.decoder_channels {
@@ -177,7 +177,7 @@ impl Architecture {
         }
         if let Some(stem) = &self.stem {
             need(
-                stem.width > 0 && stem.width % 32 == 0 && stem.width <= 1024,
+                stem.width > 0 && stem.width.is_multiple_of(32) && stem.width <= 1024,
                 format!("stem.width is {}, expected a multiple of 32 up to 1024", stem.width),
             );
             for units in stem.units {

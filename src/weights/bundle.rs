@@ -24,8 +24,10 @@ use crate::error::{Error, Result};
 const DESCRIPTION: &str = "transunet";
 const MAX_HEADER: u64 = 16 << 20;
 
-/// Named tensors in the order of the file and the YAML document, if there is one.
-pub(super) fn read(source: &Arc<Source>) -> Result<(Vec<(String, Entry)>, Option<String>)> {
+/// Named tensors in the order of the file, and the YAML document, if there is one.
+type Contents = (Vec<(String, Entry)>, Option<String>);
+
+pub(super) fn read(source: &Arc<Source>) -> Result<Contents> {
     let length: [u8; 8] = source.peek(0, 8)?.try_into().map_err(|_| bad("the file is truncated"))?;
     let length = u64::from_le_bytes(length);
     if length > source.len().saturating_sub(8) || length > MAX_HEADER {

@@ -25,7 +25,7 @@ pub fn expected(a: &Architecture) -> Vec<(String, Vec<usize>)> {
         list.affine(&format!("{root}.gn"), stem.width);
         let mut input = stem.width;
         for (block, &units) in stem.units.iter().enumerate() {
-            let (middle, output) = (stem.width << block, 4 * stem.width << block);
+            let (middle, output) = (stem.width << block, (4 * stem.width) << block);
             for unit in 1..=units {
                 let unit_name = format!("transformer.embeddings.hybrid_model.body.block{}.unit{unit}", block + 1);
                 list.affine(&format!("{unit_name}.gn1"), middle);

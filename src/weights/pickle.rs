@@ -357,7 +357,7 @@ impl Machine<'_> {
 
     fn extend_dict(&mut self, items: &[Id]) -> Result<()> {
         match self.top()? {
-            Value::Dict(pairs) if items.len() % 2 == 0 => {
+            Value::Dict(pairs) if items.len().is_multiple_of(2) => {
                 let (added, _) = items.as_chunks::<2>();
                 pairs.extend(added.iter().map(|[key, value]| (*key, *value)));
                 Ok(())

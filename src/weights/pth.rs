@@ -115,7 +115,7 @@ fn state_dict(pickle: &Pickle) -> Result<&[(Id, Id)]> {
             let value = pickle.get(wrapped.1);
             matches!(value, Value::Dict(_)).then_some(value)
         };
-        match WRAPPERS.iter().find_map(|key| inner(&key)) {
+        match WRAPPERS.iter().find_map(inner) {
             Some(inner) => level = inner,
             None => break,
         }
