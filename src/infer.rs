@@ -24,10 +24,10 @@ pub struct SegmentOptions {
     pub probabilities: Option<PathBuf>,
 }
 
-/// Slices per pass where the caller does not say: enough to fill a GPU; on a CPU a slice fills all cores, and
-/// small batches keep memory low and cancelling quick.
+/// Slices per pass where the caller does not say: enough to fill a GPU; on a CPU one slice fills all cores, more only
+/// take more memory and delay cancelling.
 const GPU_BATCH: usize = 16;
-const CPU_BATCH: usize = 2;
+const CPU_BATCH: usize = 1;
 
 /// Segments `volume`; the label map keeps it. Cancelled and failed calls leave nothing behind.
 ///
