@@ -1,5 +1,6 @@
 //! The YAML document that describes a model: in a bundle's metadata, or beside a foreign checkpoint.
 
+mod input;
 mod sizes;
 mod validate;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use input::Towards;
 pub use sizes::Sizes;
 
 use crate::error::{Error, Result};

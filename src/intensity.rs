@@ -18,7 +18,8 @@ impl Scaling {
 
     /// Measures `volume` where `intensity` needs it; calls `tick` after each slice, [`passes`] times over the volume.
     pub fn fit(intensity: Intensity, volume: &Volume, tick: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
-        match checked(intensity)? {
+        intensity.check()?;
+        match intensity {
             Intensity::None => Ok(Scaling::NONE),
             Intensity::Window { low, high } => Ok(Scaling::to_unit(low.into(), high.into())),
             Intensity::Percentile { low, high } => {
@@ -51,20 +52,6 @@ pub fn passes(intensity: Intensity) -> usize {
         Intensity::None | Intensity::Window { .. } => 0,
         Intensity::Percentile { .. } => 2,
         Intensity::Zscore => 1,
-    }
-}
-
-/// Refuses ranges that cannot be.
-pub fn checked(intensity: Intensity) -> Result<Intensity> {
-    let refuse = |text: String| Err(Error::Config(format!("intensity: {text}")));
-    match intensity {
-        Intensity::Window { low, high } if !(low < high && low.is_finite() && high.is_finite()) => {
-            refuse(format!("window from {low} to {high}, expected low below high"))
-        }
-        Intensity::Percentile { low, high } if !(0.0 <= low && low < high && high <= 100.0) => {
-            refuse(format!("percentiles {low} and {high}, expected 0 <= low < high <= 100"))
-        }
-        _ => Ok(intensity),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Input, Plane};
+use crate::config::{Input, Towards};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::volume::Volume;
@@ -27,9 +27,6 @@ struct Pose {
     axes: [usize; 3],
     flipped: [bool; 3],
 }
-
-/// A direction of the patient: axis of LPS (0 left, 1 posterior, 2 superior) and whether towards its negative end.
-type Towards = (usize, bool);
 
 impl View {
     /// Calls `tick` for each of the volume's slices that has to be read now: [`View::slices_read_first`] times.
@@ -140,7 +137,7 @@ impl Pose {
     /// own order, then its own slices, win ties, so a volume at exactly 45 degrees keeps its planes.
     fn of(input: &Input, geometry: &Geometry) -> Result<Self> {
         const PERMUTATIONS: [[usize; 3]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 1, 0], [1, 2, 0], [2, 0, 1]];
-        let Some(wanted) = frame(input)? else { return Ok(Pose::OWN) };
+        let Some(wanted) = input.frame()? else { return Ok(Pose::OWN) };
         let cosine = |axis: usize, (towards, negative): Towards| {
             let cosine = geometry.direction[axis][towards];
             if negative { -cosine } else { cosine }
@@ -171,50 +168,6 @@ impl Pose {
             if self.flipped[a] { axis.map(|x| -x) } else { axis }
         });
         Geometry::new(size, self.axes.map(|axis| source.spacing[axis]), source.position(first), direction)
-    }
-}
-
-/// Where the network's columns, rows and slices point; `None` keeps the volume's axes.
-///
-/// Without an orientation a plane is seen as radiologists see it, with slices along the right-handed normal: axial LPS,
-/// coronal LIP, sagittal PIR. `plane: acquisition` with an orientation is that orientation.
-pub fn frame(input: &Input) -> Result<Option<[Towards; 3]>> {
-    let (usual, through) = match input.plane {
-        Plane::Acquisition => (None, None),
-        Plane::Axial => (Some("LPS"), Some(("axial", 2, "S or I"))),
-        Plane::Coronal => (Some("LIP"), Some(("coronal", 1, "A or P"))),
-        Plane::Sagittal => (Some("PIR"), Some(("sagittal", 0, "L or R"))),
-    };
-    let Some(letters) = input.orientation.as_deref().or(usual) else { return Ok(None) };
-    let axes = parse(letters)?;
-    if let Some((plane, axis, expected)) = through
-        && axes[2].0 != axis
-    {
-        return Err(Error::Config(format!(
-            "orientation {letters:?} has its slices towards {}, expected {expected} for the {plane} plane",
-            &letters[2..]
-        )));
-    }
-    Ok(Some(axes))
-}
-
-fn parse(letters: &str) -> Result<[Towards; 3]> {
-    let towards = |letter| match letter {
-        'L' => Some((0, false)),
-        'R' => Some((0, true)),
-        'P' => Some((1, false)),
-        'A' => Some((1, true)),
-        'S' => Some((2, false)),
-        'I' => Some((2, true)),
-        _ => None,
-    };
-    let axes: Option<Vec<Towards>> = letters.chars().map(towards).collect();
-    match axes.as_deref() {
-        Some(&[a, b, c]) if a.0 != b.0 && b.0 != c.0 && a.0 != c.0 => Ok([a, b, c]),
-        _ => Err(Error::Config(format!(
-            "orientation {letters:?}, expected three letters for columns, rows and slices, one each of L or R, P or A, \
-             S or I, such as \"LPS\""
-        ))),
     }
 }
 

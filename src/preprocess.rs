@@ -28,7 +28,7 @@ impl Preprocessor {
     /// [`Stage::Preprocess`].
     pub fn new(config: &ModelConfig, volume: &Arc<Volume>, control: &mut Control) -> Result<Self> {
         let input = &config.input;
-        intensity::checked(input.intensity)?;
+        input.intensity.check()?;
         let total =
             View::slices_read_first(input, volume)? + intensity::passes(input.intensity) * volume.geometry().slices();
         let mut done = 0;

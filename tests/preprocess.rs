@@ -390,7 +390,7 @@ fn bad_input_is_refused_in_words() {
     let intensity = |intensity| Input { intensity, ..Input::default() };
     let window = |low, high| intensity(Intensity::Window { low, high });
     let percentile = |low, high| intensity(Intensity::Percentile { low, high });
-    let below = "expected low below high";
+    let below = "expected finite numbers, low below high";
     let table = [
         (oriented(Plane::Acquisition, Some("LP")), letters("LP")),
         (oriented(Plane::Acquisition, Some("LPSS")), letters("LPSS")),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use transunet::config::ModelConfig;
 use transunet::control::{Cancel, Control, Flow, Stage};
 use transunet::device::{Device, DeviceChoice};
+use transunet::dicom::{Series, SeriesChoice};
 use transunet::error::Error;
 use transunet::formats;
 use transunet::geometry::Geometry;
@@ -159,6 +160,27 @@ fn what_cannot_be_segmented_is_refused() {
     let broken = self::volume([20, 20, 2], voxels);
     let message = fail(&broken, &SegmentOptions::default());
     assert!(message.contains("slice 1"), "{message}");
+}
+
+/// A DICOM series, decoded slice by slice or read first, against the same voxels in memory.
+#[test]
+fn a_series_gives_the_labels_of_its_voxels_on_every_plane() {
+    let Some(folder) = common::data("series on every plane", "dicom-mr-study1-hippocrop/HippoCrop") else { return };
+    let series = Series::open(&[folder], &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let dicom = Arc::new(Volume::from_series(Arc::new(series)));
+    let memory = Volume::from_memory(dicom.geometry().clone(), dicom.to_vec().unwrap(), "memory").unwrap();
+    let memory = Arc::new(memory);
+    for input in ["plane: acquisition", "plane: coronal", "plane: sagittal", "orientation: RAS"] {
+        let yaml = format!(
+            "architecture: {{ preset: tiny, image_size: 48, classes: 3 }}\n\
+             input: {{ {input}, intensity: {{ kind: percentile, low: 0.5, high: 99.5 }} }}\n"
+        );
+        let model = Model::untrained(&cpu(), ModelConfig::from_yaml(&yaml, "test").unwrap(), 5).unwrap();
+        let run = |volume| segment(&model, volume, &SegmentOptions::default(), &mut Control::none()).unwrap();
+        let (ours, expected) = (run(&dicom), run(&memory));
+        assert!(ours.voxels() == expected.voxels(), "{input}");
+        assert!(ours.voxels().iter().any(|&label| label != ours.voxels()[0]), "{input}: all of one label");
+    }
 }
 
 /// A label map written and read again keeps voxels and place.

@@ -1,6 +1,6 @@
 //! What a description must keep to, all faults in one message.
 
-use super::{FORMAT, Input, Intensity, ModelConfig};
+use super::{FORMAT, Input, ModelConfig};
 use crate::error::{Error, Result};
 use crate::labels::{Code, Label};
 
@@ -49,27 +49,14 @@ impl Faults {
     }
 
     fn input(&mut self, input: &Input) {
-        if let Some(letters) = &input.orientation {
-            let axes = ["LR", "PA", "SI"].map(|pair| letters.chars().filter(|&c| pair.contains(c)).count());
-            if letters.len() != 3 || axes != [1; 3] {
-                self.add(
-                    "input.orientation",
-                    format!("is {letters:?}, expected three letters, one of each pair L/R, P/A, S/I, such as LPS"),
-                );
-            }
+        let frame = input.frame().map(drop);
+        for error in [frame, input.intensity.check()].into_iter().filter_map(Result::err) {
+            self.0.push(format!("input.{error}"));
         }
         for side in input.size.into_iter().flatten() {
             if !(1..=4096).contains(&side) {
                 self.add("input.size", format!("has {side}, expected 1 to 4096"));
             }
-        }
-        let (Intensity::Window { low, high } | Intensity::Percentile { low, high }) = input.intensity else { return };
-        // Written so that NaN fails.
-        if !(low < high && low.is_finite() && high.is_finite()) {
-            self.add("input.intensity", format!("runs from {low} to {high}, expected finite numbers, low below high"));
-        }
-        if matches!(input.intensity, Intensity::Percentile { .. }) && (low < 0.0 || high > 100.0) {
-            self.add("input.intensity", format!("has percentiles {low} and {high}, expected 0 to 100"));
         }
     }
 
