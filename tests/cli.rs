@@ -314,6 +314,19 @@ fn segment_writes_what_is_asked_for_and_reports_as_json() {
 }
 
 #[test]
+fn info_says_what_keeps_weights_from_segmenting() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/");
+    for (file, problem) in [("vit/model.pth", "heads not given"), ("r50/google.npz", "an encoder alone")] {
+        let path = format!("{golden}{file}");
+        let words = succeeds(&["info", &path]);
+        assert!(words.contains("\nCannot segment: ") && words.contains(problem), "{words}");
+        let info = json(&succeeds(&["info", &path, "--json"]));
+        assert!(info["problem"].as_str().unwrap().contains(problem), "{info}");
+        assert!(info["tensors"].as_u64().unwrap() > 80, "{info}");
+    }
+}
+
+#[test]
 fn several_series_are_listed_and_one_is_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -20,26 +20,25 @@ pub struct ModelFile {
     /// Numbers in all tensors of the file.
     parameters: usize,
     tensors: usize,
-    /// `None` for initial weights of training, which cannot segment.
+    /// `None` for files that cannot segment.
     architecture_in_words: Option<String>,
     #[serde(flatten)]
     config: Option<ModelConfig>,
     /// What the file holds besides the network.
     ignored: Vec<String>,
     warnings: Vec<String>,
+    /// Why it cannot segment.
+    problem: Option<String>,
 }
 
 impl ModelFile {
     pub fn read(path: &Path) -> Outcome<Self> {
         let checkpoint = Checkpoint::open(path).about(Code::Model)?;
-        let (config, mut notes) = match checkpoint.kind {
-            Kind::GoogleNpz => {
-                (None, vec!["an encoder alone: initial weights for training, not a model that segments".into()])
-            }
-            _ => {
-                let (config, notes) = checkpoint.describe().about(Code::Model)?;
-                check(&checkpoint, &config.architecture).about(Code::Model)?;
-                (Some(config), notes)
+        let (config, mut notes, problem) = match usable(&checkpoint) {
+            Ok((config, notes)) => (Some(config), notes, None),
+            Err(error) => {
+                let (text, place) = (error.to_string(), format!("{}: ", path.display()));
+                (None, Vec::new(), Some(text.strip_prefix(&place).unwrap_or(&text).to_owned()))
             }
         };
         notes.extend(warnings());
@@ -53,8 +52,20 @@ impl ModelFile {
             config,
             ignored: checkpoint.ignored,
             warnings: notes,
+            problem,
         })
     }
+}
+
+/// The description of a model that could segment, and what to know of it.
+fn usable(checkpoint: &Checkpoint) -> transunet::Result<(ModelConfig, Vec<String>)> {
+    if checkpoint.kind == Kind::GoogleNpz {
+        let text = "an encoder alone: initial weights for training, not a model that segments";
+        return Err(transunet::Error::WeightsMismatch(text.into()));
+    }
+    let (config, notes) = checkpoint.describe()?;
+    check(checkpoint, &config.architecture)?;
+    Ok((config, notes))
 }
 
 impl fmt::Display for ModelFile {
@@ -70,7 +81,10 @@ impl fmt::Display for ModelFile {
         for warning in &self.warnings {
             writeln!(f, "\nNote: {warning}")?;
         }
-        Ok(())
+        match &self.problem {
+            Some(problem) => writeln!(f, "\nCannot segment: {problem}"),
+            None => Ok(()),
+        }
     }
 }
 
