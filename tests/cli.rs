@@ -206,7 +206,7 @@ fn info_describes_the_demo_in_words_and_json() {
 #[test]
 fn the_demo_makes_everything_and_says_that_its_model_is_untrained() {
     let said = fs::read_to_string(demo().join("stdout.txt")).unwrap();
-    for part in ["NOT TRAINED", "noise", "$ transunet segment", "transunet info", "Liver", "32 slices"] {
+    for part in ["NOT TRAINED", "noise", "transunet segment", "transunet info", "Liver", "32 slices"] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
     for file in ["model.safetensors", "segmentation.dcm", "segmentation.seg.nrrd", "segmentation.png", "truth.png"] {

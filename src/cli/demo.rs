@@ -51,7 +51,7 @@ impl Demo {
         untrained_model().about(Code::Model)?.save(&model).about(Code::Output)?;
         session.print(&format!("Made a model: a tiny TransUNet, NOT TRAINED, in {}", model.display()));
 
-        let mut command: Vec<String> = ["transunet", "segment"].map(Into::into).into();
+        let mut command: Vec<String> = [program(), "segment".into()].into();
         command.extend([path(&images), "--model".into(), path(&model)]);
         for (option, name) in [
             ("--output", "segmentation.dcm"),
@@ -117,7 +117,13 @@ fn untrained_model() -> transunet::Result<Model> {
     Model::untrained(&Device::open(DeviceChoice::Cpu)?, ModelConfig { labels, ..config }, SEED)
 }
 
+/// This program as it was called, so that the commands shown can be typed as they are.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "transunet".into())
+}
+
 fn farewell(folder: &Path) -> String {
+    let program = shell(&[program()]);
     let at = |name: &str| shell(&[path(&folder.join(name))]);
     format!(
         "
@@ -125,12 +131,12 @@ The model is NOT TRAINED: its weights are random and its labels above are noise.
 They show that every step works; {truth} shows what a trained model should find.
 
 Look at what there is:
-  transunet info {images}
-  transunet info {model}
-  transunet info {truth_labels}
+  {program} info {images}
+  {program} info {model}
+  {program} info {truth_labels}
 Open {images} and {seg} together in a DICOM viewer such as 3D Slicer or OHIF.
 Then segment your own images with your own weights:
-  transunet segment YOUR-DICOM-FOLDER --model YOUR-WEIGHTS.pth --output segmentation.dcm",
+  {program} segment YOUR-DICOM-FOLDER --model YOUR-WEIGHTS.pth --output segmentation.dcm",
         truth = at("truth.png"),
         images = at("ct"),
         model = at("model.safetensors"),
