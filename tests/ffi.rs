@@ -120,6 +120,33 @@ fn c_path(path: &Path) -> CString {
     CString::new(path.to_str().unwrap()).unwrap()
 }
 
+/// Statuses that only files of the wrong kind provoke.
+#[test]
+fn wrong_files_have_their_statuses() {
+    let mut runtime = null_mut();
+    assert_eq!(unsafe { transunet_runtime_create(null(), &mut runtime, null_mut()) }, TRANSUNET_STATUS_OK);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (file, expected) in [
+        ("vit/model.pth", TRANSUNET_STATUS_CONFIG),
+        ("r50/google.npz", TRANSUNET_STATUS_WEIGHTS_MISMATCH),
+        ("ops/ops.json", TRANSUNET_STATUS_WEIGHTS_FORMAT),
+    ] {
+        let path = c_path(&golden.join(file));
+        let mut model = null_mut();
+        let (status, message) =
+            failure(|error| unsafe { transunet_model_load(runtime, path.as_ptr(), null(), &mut model, error) });
+        assert_eq!((status, model), (expected, null_mut()), "{file}: {message}");
+    }
+    unsafe { transunet_runtime_free(runtime) };
+
+    let Some(folder) = common::data("wrong_files_have_their_statuses", "dicom-enhanced-mr-siemens") else { return };
+    let path = c_path(&folder);
+    let mut volume = null_mut();
+    let (status, message) =
+        failure(|error| unsafe { transunet_volume_open(path.as_ptr(), null(), null(), &mut volume, error) });
+    assert_eq!((status, volume), (TRANSUNET_STATUS_DICOM_UNSUPPORTED, null_mut()), "{message}");
+}
+
 /// Two labels on 3 x 2 x 2 voxels of 2 mm.
 fn labelmap() -> *mut transunet_labelmap {
     let geometry =
