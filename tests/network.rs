@@ -9,8 +9,9 @@ mod tensors;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
+use name_weights::{tiny_r50, tiny_vit};
 use transunet::device::{Backend as B, Device, DeviceChoice};
-use transunet::network::{Architecture, Block, DecoderBlock, Observe, Stem, TransUNet, Unit, bilinear, fill, layers};
+use transunet::network::{Architecture, Block, DecoderBlock, Observe, TransUNet, Unit, bilinear, fill, layers};
 
 type Golden = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -64,7 +65,7 @@ fn single_layers_agree_where_slips_would_show() {
         assert_close(kind, output, &golden, &format!("{kind}.output"), 1e-4);
     }
 
-    let config = Architecture { hidden: 8, heads: 2, mlp: 20, ..tiny_r50(3) };
+    let config = Architecture { hidden: 8, heads: 2, mlp: 20, ..tiny_r50() };
     let block = filled(Block::new(&config, &device), &golden, "block.param.");
     let output = block.forward(tensor(&golden, "block.input"), 0, &mut ());
     assert_close("block", output, &golden, "block.output", 2e-5);
@@ -91,27 +92,6 @@ impl Observe<B> for Compare<'_> {
     }
 }
 
-fn tiny_r50(skips: usize) -> Architecture {
-    Architecture {
-        image_size: [64, 64],
-        channels: 3,
-        classes: 4,
-        stem: Some(Stem { width: 32, units: [2, 1, 1] }),
-        hidden: 16,
-        heads: 2,
-        layers: 2,
-        mlp: 40,
-        head_channels: 512,
-        decoder_channels: [12, 8, 6, 4],
-        skips,
-        dropout: 0.0,
-    }
-}
-
-fn tiny_vit() -> Architecture {
-    Architecture { stem: None, hidden: 8, mlp: 20, decoder_channels: [6, 5, 4, 3], ..tiny_r50(0) }
-}
-
 fn named(architecture: &Architecture, seed: u64, bits: u32) -> TransUNet<B> {
     architecture.validate().unwrap();
     fill(TransUNet::new(architecture, &device()), |name, shape| Ok(name_weights::values(seed, bits, name, shape)))
@@ -120,7 +100,7 @@ fn named(architecture: &Architecture, seed: u64, bits: u32) -> TransUNet<B> {
 
 #[test]
 fn every_stored_activation_agrees() {
-    for (set, architecture, seed, least) in [("r50", tiny_r50(3), 1, 17), ("vit", tiny_vit(), 101, 13)] {
+    for (set, architecture, seed, least) in [("r50", tiny_r50(), 1, 17), ("vit", tiny_vit(), 101, 13)] {
         let Some(folder) = common::golden("activations", set) else { return };
         let golden = tensors::read(&folder.join("io_input0.safetensors"));
         let network = named(&architecture, seed, 4);
@@ -138,7 +118,7 @@ fn fewer_skips_agree() {
         let Some(input) = common::golden("skips", "r50") else { return };
         let input = tensors::read(&input.join("io_input0.safetensors"));
         let golden = tensors::read(&folder.join(format!("skip{skips}.safetensors")));
-        let logits = named(&tiny_r50(skips), 1, 4).forward(tensor(&input, "input"));
+        let logits = named(&Architecture { skips, ..tiny_r50() }, 1, 4).forward(tensor(&input, "input"));
         assert_close(&format!("{skips} skips"), logits, &golden, "logits", 1e-4);
     }
 }
@@ -165,7 +145,7 @@ fn full_size_agrees() {
 #[test]
 fn any_height_width_and_channels() {
     for (height, width, channels) in [(17, 33, 1), (64, 80, 3), (100, 47, 3), (16, 16, 1)] {
-        let network = named(&tiny_r50(3), 1, 4);
+        let network = named(&tiny_r50(), 1, 4);
         let logits = network.forward(Tensor::ones([2, channels, height, width], &device()));
         assert_eq!(logits.dims(), [2, 4, height, width]);
         assert!(logits.into_data().iter::<f32>().all(f32::is_finite), "{height} x {width}");
@@ -182,7 +162,7 @@ fn parameter_counts() {
     for (architecture, expected) in [
         (Architecture::r50_vit_b16(224, 9), 105_277_081),
         (Architecture::vit_b16(224, 9), 91_674_201),
-        (tiny_r50(3), 702_744),
+        (tiny_r50(), 702_744),
         (tiny_vit(), 74_684),
     ] {
         let mut count = 0;

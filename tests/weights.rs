@@ -10,48 +10,20 @@ mod name_weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
 
 use checkpoints::{Described, Zip, legacy, state_dict, state_dict_of_python_2, write_pth};
+use name_weights::{tiny_r50, tiny_vit};
 use sha2::{Digest, Sha256};
 use transunet::Error;
 use transunet::config::{ModelConfig, Sizes};
 use transunet::labels::Label;
-use transunet::network::{Architecture, Stem};
+use transunet::network::Architecture;
 use transunet::weights::{
     BundleWriter, Checkpoint, DType, Kind, check, check_initial, expected, infer_architecture, infer_sizes,
     position_embedding, resample_position_embedding,
 };
 
 const POSITION: &str = "transformer.embeddings.position_embeddings";
-
-/// golden/README.md, "tiny R50".
-fn tiny_r50() -> Architecture {
-    Architecture {
-        image_size: [64; 2],
-        classes: 4,
-        stem: Some(Stem { width: 32, units: [2, 1, 1] }),
-        hidden: 16,
-        heads: 2,
-        layers: 2,
-        mlp: 40,
-        decoder_channels: [12, 8, 6, 4],
-        ..Architecture::r50_vit_b16(64, 4)
-    }
-}
-
-/// golden/README.md, "tiny ViT".
-fn tiny_vit() -> Architecture {
-    Architecture {
-        hidden: 8,
-        heads: 2,
-        layers: 2,
-        mlp: 20,
-        decoder_channels: [6, 5, 4, 3],
-        ..Architecture::vit_b16(64, 4)
-    }
-}
 
 struct Row {
     name: String,
@@ -553,56 +525,4 @@ fn a_bundle_is_read_back_as_it_was_written() {
         let shape = if shape.is_empty() { "scalar".to_owned() } else { shape.join("x") };
         assert_eq!(theirs[&row.name[..]], [&row.dtype[..], &shape, &row.sha256], "{}", row.name);
     }
-}
-
-/// Wall time and peak memory of loading 105 M weights, in a process of its own.
-#[test]
-fn the_full_size_loads_fast_and_lean() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = ModelConfig::undescribed(Architecture::r50_vit_b16(224, 9));
-    let generator = |name: &str, shape: &[usize]| values(1, 24, name, shape);
-    let (pth, bundle) = (folder.path().join("full.pth"), folder.path().join("full.safetensors"));
-    write_pth(&pth, &expected(&config.architecture), generator);
-    write_bundle(&bundle, &config, generator);
-    for path in [pth, bundle] {
-        let size = std::fs::metadata(&path).unwrap().len() as f64;
-        let mut best = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..3 {
-            let mut child = Command::new(std::env::current_exe().unwrap());
-            let args = ["--ignored", "--exact", "load_in_a_process_of_its_own", "--nocapture"];
-            let out = child.args(args).env("TRANSUNET_TEST_LOAD", &path).output().unwrap();
-            let out = String::from_utf8_lossy(&out.stdout).into_owned();
-            let line = out.lines().find_map(|line| line.split_once("LOADED ")).unwrap_or_else(|| panic!("{out}")).1;
-            let mut figures = line.split(' ').map(|figure| figure.parse::<f64>().unwrap());
-            best.0 = f64::min(best.0, figures.next().unwrap());
-            best.1 = f64::min(best.1, figures.next().unwrap());
-        }
-        let (seconds, peak) = best;
-        println!("{}: {:.0} MB, {seconds:.2} s, peak {:.3} x its size", path.display(), size / 1e6, peak / size);
-        assert!(seconds <= 2.0, "{seconds} s");
-        assert!(peak <= 1.3 * size, "{peak} bytes for {size}");
-    }
-}
-
-#[test]
-#[ignore = "run by the_full_size_loads_fast_and_lean"]
-fn load_in_a_process_of_its_own() {
-    let Some(path) = std::env::var_os("TRANSUNET_TEST_LOAD") else { return };
-    let start = Instant::now();
-    let checkpoint = open(Path::new(&path));
-    let architecture = infer_architecture(&checkpoint).unwrap();
-    assert_eq!(architecture, Architecture::r50_vit_b16(224, 9));
-    check(&checkpoint, &architecture).unwrap();
-    // Kept, as the network keeps its own.
-    let tensors: Vec<_> = checkpoint.tensors.keys().map(|name| checkpoint.read(name).unwrap()).collect();
-    let seconds = start.elapsed().as_secs_f64();
-    assert_eq!(tensors.iter().map(Vec::len).sum::<usize>(), 105_277_081 + 2_889);
-    let name = "segmentation_head.0.bias";
-    assert_eq!(checkpoint.read(name).unwrap(), values(1, 24, name, &[9]));
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .map_or(0, |line| line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024);
-    println!("LOADED {seconds} {peak}");
 }

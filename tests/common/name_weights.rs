@@ -1,4 +1,8 @@
-//! Weights that are a function of the parameter's name, so that no test needs a checkpoint of the full network.
+//! Weights that are a function of the parameter's name, so that no test needs a checkpoint of the full network, and the
+//! two tiny networks that have golden numbers with such weights.
+#![allow(dead_code)] // each test binary uses its own part
+
+use transunet::network::{Architecture, Stem};
 
 /// The golden fixtures' generator: FNV-1a of "seed:name", then SplitMix64, mapped to a range that suits the parameter.
 pub fn values(seed: u64, bits: u32, name: &str, shape: &[usize]) -> Vec<f32> {
@@ -44,6 +48,33 @@ fn range(name: &str, shape: &[usize]) -> (f64, f64) {
         (0.0, (6.0 / fan).sqrt())
     } else {
         (0.0, narrow)
+    }
+}
+
+/// The golden network `r50`.
+pub fn tiny_r50() -> Architecture {
+    Architecture {
+        image_size: [64; 2],
+        classes: 4,
+        stem: Some(Stem { width: 32, units: [2, 1, 1] }),
+        hidden: 16,
+        heads: 2,
+        layers: 2,
+        mlp: 40,
+        decoder_channels: [12, 8, 6, 4],
+        ..Architecture::r50_vit_b16(64, 4)
+    }
+}
+
+/// The golden network `vit`.
+pub fn tiny_vit() -> Architecture {
+    Architecture {
+        hidden: 8,
+        heads: 2,
+        layers: 2,
+        mlp: 20,
+        decoder_channels: [6, 5, 4, 3],
+        ..Architecture::vit_b16(64, 4)
     }
 }
 
