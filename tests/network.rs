@@ -100,14 +100,15 @@ fn named(architecture: &Architecture, seed: u64, bits: u32) -> TransUNet<B> {
 
 #[test]
 fn every_stored_activation_agrees() {
-    for (set, architecture, seed, least) in [("r50", tiny_r50(), 1, 17), ("vit", tiny_vit(), 101, 13)] {
+    for (set, architecture, seed) in [("r50", tiny_r50(), 1), ("vit", tiny_vit(), 101)] {
         let Some(folder) = common::golden("activations", set) else { return };
         let golden = tensors::read(&folder.join("io_input0.safetensors"));
         let network = named(&architecture, seed, 4);
         let mut compare = Compare { golden: &golden, tolerance: 1e-4, seen: 0 };
         let logits = network.forward_observed(tensor(&golden, "input"), &mut compare);
         assert_close(&format!("{set} logits"), logits, &golden, "logits", 1e-4);
-        assert!(compare.seen >= least, "{set}: only {} activations were compared", compare.seen);
+        // All but the input and the logits.
+        assert_eq!(compare.seen, golden.len() - 2, "{set}: activations compared");
     }
 }
 

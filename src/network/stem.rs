@@ -114,6 +114,7 @@ impl<B: Backend> Stem<B> {
                 x = layer.forward(x);
                 observe.see(&format!("resnet.block{}.unit{}", index + 1, unit + 1), &x);
             }
+            observe.see(&format!("resnet.block{}", index + 1), &x);
             outputs.push(x.clone());
         }
         let fine = pad_to(outputs[0].clone(), [height / 4, width / 4]);
