@@ -3,6 +3,7 @@
 //! A test that cannot run says so and passes; with `CI` set it fails, since CI has everything.
 #![allow(dead_code)] // each test binary uses its own part
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +16,8 @@ fn folder(variable: &str, default: &str) -> Option<PathBuf> {
 /// Says aloud that a test is skipped, or fails it in CI.
 pub fn skipped(what: &str, missing: &str) {
     assert!(std::env::var_os("CI").is_none(), "{what}: {missing} is missing, and CI must have it");
-    eprintln!("SKIPPED {what}: {missing} is missing");
+    // Not eprintln, which the test runner swallows when a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {missing} is missing");
 }
 
 /// Real images (`TRANSUNET_TEST_DATA`, default ../shared/data): `data("x", "dicom-ct")` or a loud skip.
