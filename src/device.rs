@@ -116,6 +116,11 @@ impl Device {
         &self.burn
     }
 
+    /// The same device, computing gradients.
+    pub fn differentiating(&self) -> DispatchDevice {
+        DispatchDevice::autodiff(self.burn.clone())
+    }
+
     fn cpu(fallback: Option<String>) -> Self {
         Device { burn: DispatchDevice::Flex(Default::default()), info: cpu_info(), fallback, lost: Arc::default() }
     }

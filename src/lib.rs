@@ -24,8 +24,10 @@ pub mod orient;
 pub mod picture;
 pub mod preprocess;
 mod probabilities;
+mod random;
 pub mod resize;
 pub mod statistics;
+pub mod train;
 pub mod volume;
 pub mod weights;
 

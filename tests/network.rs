@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use name_weights::{tiny_r50, tiny_vit};
 use transunet::device::{Backend as B, Device, DeviceChoice};
-use transunet::network::{Architecture, Block, DecoderBlock, Observe, TransUNet, Unit, bilinear, fill, layers};
+use transunet::network::{Architecture, Block, DecoderBlock, Pass, TransUNet, Unit, bilinear, fill, layers};
 
 type Golden = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -67,13 +67,13 @@ fn single_layers_agree_where_slips_would_show() {
 
     let config = Architecture { hidden: 8, heads: 2, mlp: 20, ..tiny_r50() };
     let block = filled(Block::new(&config, &device), &golden, "block.param.");
-    let output = block.forward(tensor(&golden, "block.input"), 0, &mut ());
+    let output = block.forward(tensor(&golden, "block.input"), [0, 1], &mut ());
     assert_close("block", output, &golden, "block.output", 2e-5);
 
     let up = bilinear(tensor::<4>(&golden, "decoderblock.input"), [8, 8]);
     assert_close("bilinear", up.clone(), &golden, "decoderblock.up", 1e-6);
     let block = filled(DecoderBlock::new(6, 3, 5, &device), &golden, "decoderblock.param.");
-    let output = block.forward(up, Some(tensor(&golden, "decoderblock.skip")));
+    let output = block.forward(up, Some(tensor(&golden, "decoderblock.skip")), &());
     assert_close("decoderblock", output, &golden, "decoderblock.output", 1e-4);
 }
 
@@ -83,7 +83,7 @@ struct Compare<'a> {
     seen: usize,
 }
 
-impl Observe<B> for Compare<'_> {
+impl Pass<B> for Compare<'_> {
     fn see<const D: usize>(&mut self, place: &str, tensor: &Tensor<B, D>) {
         if self.golden.contains_key(place) {
             assert_close(place, tensor.clone(), self.golden, place, self.tolerance);
@@ -105,7 +105,7 @@ fn every_stored_activation_agrees() {
         let golden = tensors::read(&folder.join("io_input0.safetensors"));
         let network = named(&architecture, seed, 4);
         let mut compare = Compare { golden: &golden, tolerance: 1e-4, seen: 0 };
-        let logits = network.forward_observed(tensor(&golden, "input"), &mut compare);
+        let logits = network.forward_with(tensor(&golden, "input"), &mut compare);
         assert_close(&format!("{set} logits"), logits, &golden, "logits", 1e-4);
         // All but the input and the logits.
         assert_eq!(compare.seen, golden.len() - 2, "{set}: activations compared");

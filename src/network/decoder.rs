@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 
 use super::architecture::Architecture;
 use super::layers::{BatchNorm, Conv2d};
-use super::observe::Observe;
+use super::pass::Pass;
 use super::upsample::bilinear;
 
 #[derive(Module, Debug)]
@@ -38,8 +38,8 @@ impl<B: Backend> ConvNorm<B> {
     }
 
     /// `[b, in, h, w]` to `[b, out, h, w]`.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        relu(self.norm.forward(self.conv.forward(x)))
+    pub fn forward(&self, x: Tensor<B, 4>, pass: &impl Pass<B>) -> Tensor<B, 4> {
+        relu(self.norm.forward(self.conv.forward(x), pass.batch_statistics()))
     }
 }
 
@@ -52,12 +52,12 @@ impl<B: Backend> DecoderBlock<B> {
     }
 
     /// Upsampled `[b, in, h, w]` and a skip `[b, skip, h, w]` to `[b, out, h, w]`.
-    pub fn forward(&self, up: Tensor<B, 4>, skip: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
+    pub fn forward(&self, up: Tensor<B, 4>, skip: Option<Tensor<B, 4>>, pass: &impl Pass<B>) -> Tensor<B, 4> {
         let x = match skip {
             Some(skip) => Tensor::cat(vec![up, skip], 1),
             None => up,
         };
-        self.conv2.forward(self.conv1.forward(x))
+        self.conv2.forward(self.conv1.forward(x, pass), pass)
     }
 }
 
@@ -76,20 +76,21 @@ impl<B: Backend> Decoder<B> {
         &self,
         x: Tensor<B, 4>,
         mut skips: impl Iterator<Item = Tensor<B, 4>>,
-        observe: &mut impl Observe<B>,
+        pass: &mut impl Pass<B>,
     ) -> Tensor<B, 4> {
-        let mut x = self.conv_more.forward(x);
-        observe.see("decoder.conv_more", &x);
+        let mut x = self.conv_more.forward(x, pass);
+        pass.see("decoder.conv_more", &x);
         for (index, block) in self.blocks.iter().enumerate() {
             let skip = skips.next();
             if let Some(skip) = &skip {
-                observe.see(&format!("skip.{index}"), skip);
+                pass.see(&format!("skip.{index}"), skip);
             }
             let [_, _, height, width] = x.dims();
             let up = bilinear(x, [2 * height, 2 * width]);
-            observe.see(&format!("decoder.blocks.{index}.up"), &up);
-            x = block.forward(up, skip);
-            observe.see(&format!("decoder.blocks.{index}"), &x);
+            pass.see(&format!("decoder.blocks.{index}.up"), &up);
+            x = block.forward(up, skip, pass);
+            pass.see(&format!("decoder.blocks.{index}"), &x);
+            pass.stage(index, &x);
         }
         x
     }

@@ -126,11 +126,31 @@ impl<B: Backend> BatchNorm<B> {
         }
     }
 
-    /// Shape is kept: `[b, c, h, w]`.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    /// Shape is kept: `[b, c, h, w]`. With `batch_statistics` by those of the batch, which move the running ones by a
+    /// tenth; the running variance takes the unbiased one, as PyTorch's does.
+    pub fn forward(&self, x: Tensor<B, 4>, batch_statistics: bool) -> Tensor<B, 4> {
+        if batch_statistics {
+            return self.forward_by_batch(x);
+        }
         let scale = self.weight.val() / (self.running_var.value() + 1e-5).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
         scale_channels(x, scale, shift)
+    }
+
+    fn forward_by_batch(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [batch, channels, height, width] = x.dims();
+        let count = batch * height * width;
+        let mean_of = |x: Tensor<B, 4>| x.reshape([batch, channels, height * width]).mean_dim(2).mean_dim(0);
+        let mean = mean_of(x.clone()).reshape([1, channels, 1, 1]);
+        let centered = x - mean.clone();
+        let variance = mean_of(centered.clone().square()).reshape([1, channels, 1, 1]);
+        let unbiased = count as f64 / (count.max(2) - 1) as f64;
+        for (state, now) in [(&self.running_mean, mean), (&self.running_var, variance.clone() * unbiased)] {
+            let now = now.detach().reshape([channels]);
+            state.update(state.value() * 0.9 + now * 0.1);
+            state.value_sync();
+        }
+        scale_channels(centered / (variance + 1e-5).sqrt(), self.weight.val(), self.bias.val())
     }
 }
 

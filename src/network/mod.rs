@@ -6,7 +6,7 @@ mod architecture;
 mod decoder;
 mod init;
 pub mod layers;
-mod observe;
+mod pass;
 mod state;
 mod stem;
 mod transformer;
@@ -19,8 +19,8 @@ use burn::tensor::backend::Backend;
 pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
 pub use init::initial_values;
-pub use observe::Observe;
-pub use state::{fill, values};
+pub use pass::Pass;
+pub use state::{Named, Place, fill, values};
 pub use stem::Unit;
 pub use transformer::Block;
 pub use upsample::bilinear;
@@ -58,18 +58,18 @@ impl<B: Backend> TransUNet<B> {
     /// One channel is repeated. Heights and widths that are no multiple of 16 are padded with zeros to the right and
     /// below, and the logits cropped.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.forward_observed(x, &mut ())
+        self.forward_with(x, &mut ())
     }
 
-    /// As [`TransUNet::forward`], showing every intermediate result to `observe`.
-    pub fn forward_observed(&self, x: Tensor<B, 4>, observe: &mut impl Observe<B>) -> Tensor<B, 4> {
+    /// As [`TransUNet::forward`], accompanied by `pass`.
+    pub fn forward_with(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> Tensor<B, 4> {
         let [_, channels, height, width] = x.dims();
         let x = if channels == 1 && self.channels > 1 { x.repeat_dim(1, self.channels) } else { x };
         let padded = [height, width].map(|side| side.next_multiple_of(PATCH));
         let x = if padded == [height, width] { x } else { x.pad((0, padded[1] - width, 0, padded[0] - height), 0.0) };
-        let (tokens, skips) = self.transformer.forward(x, observe);
+        let (tokens, skips) = self.transformer.forward(x, pass);
         let skips = skips.into_iter().flatten().take(self.skips);
-        let logits = self.segmentation_head.forward(self.decoder.forward(tokens, skips, observe));
+        let logits = self.segmentation_head.forward(self.decoder.forward(tokens, skips, pass));
         if padded == [height, width] { logits } else { logits.narrow(2, 0, height).narrow(3, 0, width) }
     }
 }

@@ -9,23 +9,24 @@ use burn::tensor::{Tensor, TensorData};
 use crate::error::{Error, Result};
 
 /// Where a walk through the modules is, in the checkpoint's words.
-#[derive(Default)]
-struct Place {
+#[derive(Debug, Default)]
+pub struct Place {
     /// Field or index, and the container that it belongs to ("Struct:Body", "Vec"), from the outside in.
     path: Vec<(String, String)>,
 }
 
 impl Place {
-    fn enter(&mut self, name: &str, container: &str) {
+    pub fn enter(&mut self, name: &str, container: &str) {
         self.path.push((name.to_string(), container.to_string()));
     }
 
-    fn exit(&mut self) {
+    pub fn exit(&mut self) {
         self.path.pop();
     }
 
-    /// The original numbers the stem's units from 1 and the layers of its sequences from 0; the rest is alike.
-    fn original_name(&self) -> String {
+    /// Name of the parameter that the walk has reached. The original numbers the stem's units from 1 and the layers of
+    /// its sequences from 0; the rest is alike.
+    pub fn original_name(&self) -> String {
         let mut parts: Vec<String> = Vec::with_capacity(self.path.len() + 1);
         let mut owner = "";
         for (name, container) in &self.path {
@@ -45,6 +46,9 @@ impl Place {
         parts.join(".")
     }
 }
+
+/// Flattened tensors by their names.
+pub type Named = BTreeMap<String, Tensor<crate::device::Backend, 1>>;
 
 /// Gives every parameter and running statistic the values that `read(name, shape)` returns, one at a time.
 /// The first failure ends it.

@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 
 use super::architecture;
 use super::layers::{GroupNorm, StdConv2d, stem_pool};
-use super::observe::Observe;
+use super::pass::Pass;
 
 /// Groups of every normalisation but the projections'.
 const GROUPS: usize = 32;
@@ -103,18 +103,18 @@ impl<B: Backend> Stem<B> {
 
     /// `[b, channels, h, w]` with h, w multiples of 16 to features `[b, 16 width, h/16, w/16]` and the skips,
     /// deepest first: `[b, 8 width, h/8, w/8]`, `[b, 4 width, h/4, w/4]`, `[b, width, h/2, w/2]`.
-    pub fn forward(&self, x: Tensor<B, 4>, observe: &mut impl Observe<B>) -> (Tensor<B, 4>, [Tensor<B, 4>; 3]) {
+    pub fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> (Tensor<B, 4>, [Tensor<B, 4>; 3]) {
         let [_, _, height, width] = x.dims();
         let root = relu(self.root.gn.forward(self.root.conv.forward(x)));
-        observe.see("resnet.root", &root);
+        pass.see("resnet.root", &root);
         let mut x = stem_pool(root.clone());
         let mut outputs = Vec::with_capacity(3);
         for (index, block) in [&self.body.block1, &self.body.block2, &self.body.block3].into_iter().enumerate() {
             for (unit, layer) in block.iter().enumerate() {
                 x = layer.forward(x);
-                observe.see(&format!("resnet.block{}.unit{}", index + 1, unit + 1), &x);
+                pass.see(&format!("resnet.block{}.unit{}", index + 1, unit + 1), &x);
             }
-            observe.see(&format!("resnet.block{}", index + 1), &x);
+            pass.see(&format!("resnet.block{}", index + 1), &x);
             outputs.push(x.clone());
         }
         let fine = pad_to(outputs[0].clone(), [height / 4, width / 4]);

@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 
 use super::architecture::{Architecture, PATCH};
 use super::layers::{Conv2d, LayerNorm, Linear, position_embedding};
-use super::observe::Observe;
+use super::pass::Pass;
 use super::stem::Stem;
 use super::upsample::bilinear;
 
@@ -80,13 +80,13 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// `[b, channels, h, w]` to encoded tokens as a map `[b, hidden, h/16, w/16]`, and the stem's skips.
-    pub fn forward(&self, x: Tensor<B, 4>, observe: &mut impl Observe<B>) -> (Tensor<B, 4>, Option<[Tensor<B, 4>; 3]>) {
-        let (mut x, grid, skips) = self.embeddings.forward(x, observe);
+    pub fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> (Tensor<B, 4>, Option<[Tensor<B, 4>; 3]>) {
+        let (mut x, grid, skips) = self.embeddings.forward(x, pass);
         for (index, block) in self.encoder.layer.iter().enumerate() {
-            x = block.forward(x, index, observe);
+            x = block.forward(x, [index, self.encoder.layer.len()], pass);
         }
         let x = self.encoder.encoder_norm.forward(x);
-        observe.see("encoder.encoder_norm", &x);
+        pass.see("encoder.encoder_norm", &x);
         let [batch, _, hidden] = x.dims();
         (x.swap_dims(1, 2).reshape([batch, hidden, grid[0], grid[1]]), skips)
     }
@@ -96,19 +96,20 @@ impl<B: Backend> Transformer<B> {
 type Embedded<B> = (Tensor<B, 3>, [usize; 2], Option<[Tensor<B, 4>; 3]>);
 
 impl<B: Backend> Embeddings<B> {
-    fn forward(&self, x: Tensor<B, 4>, observe: &mut impl Observe<B>) -> Embedded<B> {
+    fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> Embedded<B> {
         let (x, skips) = match &self.hybrid_model {
             Some(stem) => {
-                let (x, skips) = stem.forward(x, observe);
+                let (x, skips) = stem.forward(x, pass);
                 (x, Some(skips))
             }
             None => (x, None),
         };
         let x = self.patch_embeddings.forward(x);
-        observe.see("patch_embeddings", &x);
+        pass.see("patch_embeddings", &x);
         let [_, _, rows, columns] = x.dims();
         let tokens = x.flatten::<3>(2, 3).swap_dims(1, 2) + self.positions([rows, columns]);
-        observe.see("embeddings", &tokens);
+        let tokens = pass.drop_values(tokens);
+        pass.see("embeddings", &tokens);
         (tokens, [rows, columns], skips)
     }
 
@@ -136,25 +137,26 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// Shape is kept: `[b, n, hidden]`. `index` names the block to the observer.
-    pub fn forward(&self, x: Tensor<B, 3>, index: usize, observe: &mut impl Observe<B>) -> Tensor<B, 3> {
+    /// Shape is kept: `[b, n, hidden]`. `index` of `count` is the block's place in the encoder.
+    pub fn forward(&self, x: Tensor<B, 3>, [index, count]: [usize; 2], pass: &mut impl Pass<B>) -> Tensor<B, 3> {
         let normed = self.attention_norm.forward(x.clone());
-        observe.see(&format!("encoder.layer.{index}.attention_norm"), &normed);
+        pass.see(&format!("encoder.layer.{index}.attention_norm"), &normed);
         let attended = self.attn.forward(normed);
-        observe.see(&format!("encoder.layer.{index}.attn"), &attended);
-        let x = x + attended;
-        let mixed = self.ffn.forward(self.ffn_norm.forward(x.clone()));
-        observe.see(&format!("encoder.layer.{index}.ffn"), &mixed);
-        let x = x + mixed;
-        observe.see(&format!("encoder.layer.{index}"), &x);
+        pass.see(&format!("encoder.layer.{index}.attn"), &attended);
+        let x = x + pass.drop_branch(attended, index, count);
+        let mixed = self.ffn.forward(self.ffn_norm.forward(x.clone()), pass);
+        pass.see(&format!("encoder.layer.{index}.ffn"), &mixed);
+        let x = x + pass.drop_branch(mixed, index, count);
+        pass.see(&format!("encoder.layer.{index}"), &x);
         x
     }
 }
 
 impl<B: Backend> Mlp<B> {
     /// Shape is kept: `[b, n, hidden]`. GELU in its exact (erf) form.
-    pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        self.fc2.forward(gelu(self.fc1.forward(x)))
+    pub fn forward(&self, x: Tensor<B, 3>, pass: &mut impl Pass<B>) -> Tensor<B, 3> {
+        let inner = pass.drop_values(gelu(self.fc1.forward(x)));
+        pass.drop_values(self.fc2.forward(inner))
     }
 }
 
