@@ -5,14 +5,45 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Tensor;
+use burn::tensor::backend::AutodiffBackend;
+use burn_autodiff::Autodiff;
 use burn_dispatch::{Dispatch, DispatchDevice};
+use burn_flex::{Flex, FlexDevice};
 
 use crate::error::{Error, Result};
 use crate::ffi::cuda_probe::{self, CudaCard};
 use crate::ffi::panic_text;
+use crate::kernels::Kernels;
 
-/// The one backend type; CPU or GPU, with or without autodiff, is decided when a device is opened.
-pub type Backend = Dispatch;
+/// The backend of the CPU.
+pub type Cpu = Flex;
+
+/// Work that is the same on every device.
+pub trait Work {
+    type Output;
+
+    fn run<B: Kernels>(self, device: &B::Device) -> Result<Self::Output>;
+}
+
+/// Work that computes gradients.
+pub trait GradientWork {
+    type Output;
+
+    fn run<B: Learns>(self, device: &B::Device) -> Result<Self::Output>;
+}
+
+/// A backend that computes gradients.
+pub trait Learns: Kernels + AutodiffBackend<InnerBackend: Kernels> {}
+
+impl<B: Kernels + AutodiffBackend<InnerBackend: Kernels>> Learns for B {}
+
+/// Which backend, and where.
+#[derive(Debug, Clone)]
+enum Place {
+    Cpu(FlexDevice),
+    /// Compiled once, apart from this library: its types are found when it runs.
+    Gpu(DispatchDevice),
+}
 
 /// What the caller asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,7 +71,7 @@ pub struct DeviceInfo {
 /// An open device; clones share it.
 #[derive(Debug, Clone)]
 pub struct Device {
-    burn: DispatchDevice,
+    place: Place,
     info: DeviceInfo,
     /// Why `Auto` did not take a GPU.
     fallback: Option<String>,
@@ -91,7 +122,7 @@ impl Device {
     }
 
     pub fn is_gpu(&self) -> bool {
-        !matches!(self.burn, DispatchDevice::Flex(_))
+        matches!(self.place, Place::Gpu(_))
     }
 
     /// Runs `work`, which computes on this device. Burn panics where a GPU fails: that becomes [`Error::DeviceLost`], for
@@ -111,18 +142,24 @@ impl Device {
         Error::DeviceLost(format!("{} failed and can be used again only by a new process ({reason})", self.info.id))
     }
 
-    /// The device as Burn names it, for tensors that go with this device's network.
-    pub fn burn(&self) -> &DispatchDevice {
-        &self.burn
+    /// Runs `work` on this device's backend, watched.
+    pub fn run<W: Work>(&self, work: W) -> Result<W::Output> {
+        self.watch(|| match &self.place {
+            Place::Cpu(device) => work.run::<Cpu>(device),
+            Place::Gpu(device) => work.run::<Dispatch>(device),
+        })
     }
 
-    /// The same device, computing gradients.
-    pub fn differentiating(&self) -> DispatchDevice {
-        DispatchDevice::autodiff(self.burn.clone())
+    /// Runs `work`, which computes gradients, on this device's backend, watched.
+    pub fn learn<W: GradientWork>(&self, work: W) -> Result<W::Output> {
+        self.watch(|| match &self.place {
+            Place::Cpu(device) => work.run::<Autodiff<Cpu>>(device),
+            Place::Gpu(device) => work.run::<Dispatch>(&DispatchDevice::autodiff(device.clone())),
+        })
     }
 
     fn cpu(fallback: Option<String>) -> Self {
-        Device { burn: DispatchDevice::Flex(Default::default()), info: cpu_info(), fallback, lost: Arc::default() }
+        Device { place: Place::Cpu(FlexDevice), info: cpu_info(), fallback, lost: Arc::default() }
     }
 
     fn cuda(index: u32) -> Result<Self> {
@@ -136,21 +173,22 @@ impl Device {
         if let Some(missing) = cuda_probe::missing_toolkit() {
             return Err(refuse(missing));
         }
+        let burn = cuda_device(index as usize).map_err(refuse)?;
         let device = Device {
-            burn: cuda_device(index as usize).map_err(refuse)?,
+            place: Place::Gpu(burn.clone()),
             info: cuda_info(index as usize, card, None),
             fallback: None,
             lost: Arc::default(),
         };
         // Also shows whether driver, NVRTC and card go together, which no probe can tell.
-        device.watch(|| trial(&device.burn)).map_err(|error| refuse(error.to_string()))?;
+        device.watch(|| trial(&burn)).map_err(|error| refuse(error.to_string()))?;
         Ok(device)
     }
 }
 
 /// Compiles and runs one kernel.
 fn trial(device: &DispatchDevice) -> Result<()> {
-    let ones = Tensor::<Backend, 1>::ones([2], device);
+    let ones = Tensor::<Dispatch, 1>::ones([2], device);
     match (ones.clone() + ones).into_data().to_vec::<f32>() {
         Ok(sum) if sum == [2.0, 2.0] => Ok(()),
         other => Err(Error::DeviceUnavailable(format!("1 + 1 gave {other:?}"))),

@@ -4,14 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, TensorData};
-
 use crate::control::{Control, Progress, Stage};
-use crate::device::Backend;
 use crate::error::{Error, Result};
 use crate::labelmap::{Algorithm, Labelmap};
-use crate::model::Model;
+use crate::model::{Classified, Model};
 use crate::preprocess::Preprocessor;
 use crate::probabilities::Probabilities;
 use crate::volume::Volume;
@@ -113,15 +109,10 @@ fn run_batches(
     let slices = preprocessor.slices();
     while let Ok(batch) = batches.recv() {
         let Batch { first, count, pixels } = batch?;
-        let input = TensorData::new(pixels, [count, 1, height, width]);
-        let (labels, classes) = model.device().watch(|| {
-            let logits = model.forward(Tensor::<Backend, 4>::from_data(input, model.device().burn()))?;
-            let classes = probabilities.is_some().then(|| softmax(logits.clone(), 1).into_data());
-            let labels: Vec<u8> = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
-            Ok((labels, classes))
-        })?;
+        let Classified { labels, probabilities: classes } =
+            model.classify(pixels, [count, 1, height, width], probabilities.is_some())?;
         if let (Some(writer), Some(classes)) = (probabilities.as_deref_mut(), classes) {
-            writer.store(classes.as_slice::<f32>().map_err(|e| Error::Internal(format!("probabilities: {e:?}")))?)?;
+            writer.store(&classes)?;
         }
         for (slice, k) in labels.chunks_exact(height * width).zip(first..) {
             preprocessor.place_labels(k, slice, voxels)?;

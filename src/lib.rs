@@ -15,6 +15,7 @@ pub mod formats;
 pub mod geometry;
 pub mod infer;
 pub mod intensity;
+pub mod kernels;
 pub mod labelmap;
 pub mod labels;
 mod log_sink;

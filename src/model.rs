@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::config::{Compat, ModelConfig};
-use crate::device::{Backend, Device};
+use crate::device::{Device, Work};
 use crate::error::{Error, Result};
-use crate::network::{TransUNet, fill, initial_values, values};
+use crate::kernels::Kernels;
+use crate::network::{Architecture, TransUNet, fill, initial_values, values};
 use crate::weights::{self, BundleWriter, Checkpoint};
 
 /// Weights on a device with all that is needed to use them. Shared freely between threads.
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
-    network: TransUNet<Backend>,
+    network: Box<dyn Network>,
     device: Device,
     /// What the caller should know but is not an error, such as a missing description.
     warnings: Vec<String>,
@@ -27,39 +29,43 @@ impl Model {
         let checkpoint = Checkpoint::open(path)?;
         let (config, warnings) = checkpoint.describe()?;
         weights::check(&checkpoint, &config.architecture)?;
-        let network = TransUNet::new(&config.architecture, device.burn());
         let compat = config.compat == Some(Compat::TransUnet2021);
-        let network =
-            device.watch(|| fill(network, |name, _| checkpoint.read_for(name, &config.architecture, compat)))?;
+        let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
+        let network = device.run(Build { architecture: &config.architecture, read })?;
         Ok(Model { config, network, device: device.clone(), warnings })
     }
 
     /// A model whose weights are a function of `seed` alone: its labels mean nothing, but everything else works.
     pub fn untrained(device: &Device, config: ModelConfig, seed: u64) -> Result<Self> {
+        Self::with_values(device, config, |name, shape| Ok(initial_values(seed, name, shape)))
+    }
+
+    /// A model whose parameters and running statistics are what `read(name, shape)` returns.
+    pub fn with_values(
+        device: &Device,
+        config: ModelConfig,
+        read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
         config.validate()?;
-        let network = TransUNet::new(&config.architecture, device.burn());
-        let network = device.watch(|| fill(network, |name, shape| Ok(initial_values(seed, name, shape))))?;
+        let network = device.run(Build { architecture: &config.architecture, read })?;
         Ok(Model { config, network, device: device.clone(), warnings: Vec::new() })
     }
 
     /// Writes a bundle; the file appears whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut bundle = BundleWriter::create(path, &self.config)?;
-        for (name, tensor) in values(&self.network) {
-            let data = self.device.watch(|| Ok(tensor.into_data().into_vec::<f32>()))?;
-            bundle.put(&name, &data.map_err(|e| Error::Internal(format!("{name}: {e:?}")))?)?;
-        }
+        self.device.watch(|| self.network.visit(&mut |name, values| bundle.put(name, values)))?;
         bundle.finish()
     }
 
-    /// `[b, 1 or channels, h, w]` to logits `[b, classes, h, w]`.
-    pub fn forward(&self, input: Tensor<Backend, 4>) -> Result<Tensor<Backend, 4>> {
-        let [_, channels, _, _] = input.dims();
+    /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the class of each pixel, `[b, h, w]`, and, if asked for, the
+    /// classes' probabilities, `[b, classes, h, w]`.
+    pub fn classify(&self, pixels: Vec<f32>, shape: [usize; 4], probabilities: bool) -> Result<Classified> {
         let expected = self.config.architecture.channels;
-        if channels != 1 && channels != expected {
-            return Err(Error::Argument(format!("input has {channels} channels, the model takes 1 or {expected}")));
+        if shape[1] != 1 && shape[1] != expected {
+            return Err(Error::Argument(format!("input has {} channels, the model takes 1 or {expected}", shape[1])));
         }
-        Ok(self.network.forward(input))
+        self.device.watch(|| self.network.classify(TensorData::new(pixels, shape), probabilities))
     }
 
     pub fn config(&self) -> &ModelConfig {
@@ -72,5 +78,62 @@ impl Model {
 
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+}
+
+/// What the network makes of its input.
+#[derive(Debug)]
+pub struct Classified {
+    /// `[b, h, w]`.
+    pub labels: Vec<u8>,
+    /// `[b, classes, h, w]`, if they were asked for.
+    pub probabilities: Option<Vec<f32>>,
+}
+
+/// A network on its device, whichever backend that needs.
+trait Network: std::fmt::Debug + Send + Sync {
+    fn classify(&self, pixels: TensorData, probabilities: bool) -> Result<Classified>;
+
+    /// Shows every parameter and running statistic, one at a time.
+    fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()>;
+}
+
+#[derive(Debug)]
+struct OnDevice<B: Kernels> {
+    network: TransUNet<B>,
+    device: B::Device,
+}
+
+impl<B: Kernels> Network for OnDevice<B> {
+    fn classify(&self, pixels: TensorData, probabilities: bool) -> Result<Classified> {
+        let logits = self.network.forward(Tensor::from_data(pixels, &self.device));
+        let floats =
+            |data: TensorData| data.into_vec::<f32>().map_err(|e| Error::Internal(format!("probabilities: {e:?}")));
+        let probabilities = probabilities.then(|| floats(softmax(logits.clone(), 1).into_data())).transpose()?;
+        let labels = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
+        Ok(Classified { labels, probabilities })
+    }
+
+    fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {
+        for (name, tensor) in values(&self.network) {
+            let data = tensor.into_data().into_vec::<f32>();
+            show(&name, &data.map_err(|e| Error::Internal(format!("{name}: {e:?}")))?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Builds a network of values that `read(name, shape)` returns.
+struct Build<'a, F> {
+    architecture: &'a Architecture,
+    read: F,
+}
+
+impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Work for Build<'_, F> {
+    type Output = Box<dyn Network>;
+
+    fn run<B: Kernels>(self, device: &B::Device) -> Result<Box<dyn Network>> {
+        let network = fill(TransUNet::<B>::new(self.architecture, device), self.read)?;
+        Ok(Box::new(OnDevice { network, device: device.clone() }))
     }
 }

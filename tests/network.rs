@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use name_weights::{tiny_r50, tiny_vit};
-use transunet::device::{Backend as B, Device, DeviceChoice};
-use transunet::network::{Architecture, Block, DecoderBlock, Pass, TransUNet, Unit, bilinear, fill, layers};
+use transunet::device::Cpu as B;
+use transunet::kernels::Kernels;
+use transunet::network::{Architecture, Block, DecoderBlock, Pass, TransUNet, Unit, fill, layers};
 
 type Golden = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn device() -> burn::tensor::Device<B> {
-    Device::open(DeviceChoice::Cpu).unwrap().burn().clone()
+    Default::default()
 }
 
 fn tensor<const D: usize>(golden: &Golden, name: &str) -> Tensor<B, D> {
@@ -53,7 +54,7 @@ fn single_layers_agree_where_slips_would_show() {
     let norm = filled(layers::LayerNorm::new(16, &device), &golden, "layernorm.");
     assert_close("layernorm", norm.forward(tensor(&golden, "layernorm.input")), &golden, "layernorm.output", 2e-5);
 
-    let gelu = burn::tensor::activation::gelu(tensor::<1>(&golden, "gelu.input"));
+    let gelu = B::gelu_of(tensor::<1>(&golden, "gelu.input"));
     assert_close("gelu", gelu, &golden, "gelu.output", 1e-5);
 
     let pooled = layers::stem_pool(tensor(&golden, "maxpool.input"));
@@ -70,7 +71,7 @@ fn single_layers_agree_where_slips_would_show() {
     let output = block.forward(tensor(&golden, "block.input"), [0, 1], &mut ());
     assert_close("block", output, &golden, "block.output", 2e-5);
 
-    let up = bilinear(tensor::<4>(&golden, "decoderblock.input"), [8, 8]);
+    let up = B::bilinear(tensor::<4>(&golden, "decoderblock.input"), [8, 8]);
     assert_close("bilinear", up.clone(), &golden, "decoderblock.up", 1e-6);
     let block = filled(DecoderBlock::new(6, 3, 5, &device), &golden, "decoderblock.param.");
     let output = block.forward(up, Some(tensor(&golden, "decoderblock.skip")), &());

@@ -2,13 +2,13 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
+
+use crate::kernels::Kernels;
 
 use super::architecture::Architecture;
 use super::layers::{BatchNorm, Conv2d};
 use super::pass::Pass;
-use super::upsample::bilinear;
 
 #[derive(Module, Debug)]
 pub struct Decoder<B: Backend> {
@@ -29,7 +29,7 @@ pub struct DecoderBlock<B: Backend> {
     pub conv2: ConvNorm<B>,
 }
 
-impl<B: Backend> ConvNorm<B> {
+impl<B: Kernels> ConvNorm<B> {
     pub fn new(inputs: usize, outputs: usize, device: &B::Device) -> Self {
         ConvNorm {
             conv: Conv2d::new([outputs, inputs, 3, 3], false, 1, 1, device),
@@ -39,11 +39,11 @@ impl<B: Backend> ConvNorm<B> {
 
     /// `[b, in, h, w]` to `[b, out, h, w]`.
     pub fn forward(&self, x: Tensor<B, 4>, pass: &impl Pass<B>) -> Tensor<B, 4> {
-        relu(self.norm.forward(self.conv.forward(x), pass.batch_statistics()))
+        self.norm.forward_relu(self.conv.forward(x), pass.batch_statistics())
     }
 }
 
-impl<B: Backend> DecoderBlock<B> {
+impl<B: Kernels> DecoderBlock<B> {
     pub fn new(inputs: usize, skip: usize, outputs: usize, device: &B::Device) -> Self {
         DecoderBlock {
             conv1: ConvNorm::new(inputs + skip, outputs, device),
@@ -61,7 +61,7 @@ impl<B: Backend> DecoderBlock<B> {
     }
 }
 
-impl<B: Backend> Decoder<B> {
+impl<B: Kernels> Decoder<B> {
     pub fn new(config: &Architecture, device: &B::Device) -> Self {
         let skips = config.skip_channels();
         let mut inputs = config.head_channels;
@@ -86,7 +86,7 @@ impl<B: Backend> Decoder<B> {
                 pass.see(&format!("skip.{index}"), skip);
             }
             let [_, _, height, width] = x.dims();
-            let up = bilinear(x, [2 * height, 2 * width]);
+            let up = B::bilinear(x, [2 * height, 2 * width]);
             pass.see(&format!("decoder.blocks.{index}.up"), &up);
             x = block.forward(up, skip, pass);
             pass.see(&format!("decoder.blocks.{index}"), &x);

@@ -3,10 +3,12 @@
 //! All are created without values; `network::state` fills them by name.
 
 use burn::module::{Module, Param, ParamId, RunningState};
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::{conv2d, linear, max_pool2d};
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorPrimitive};
+use burn::tensor::module::{linear, max_pool2d};
+
+use crate::kernels::Kernels;
 
 /// A parameter that has a shape but no values yet.
 fn empty<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
@@ -22,19 +24,6 @@ fn empty<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> P
     )
 }
 
-/// Standard deviations by `(x - mean) / sqrt(variance + epsilon)` over the last dimension, biased variance.
-fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
-    let centered = x.clone() - x.mean_dim(2);
-    let variance = centered.clone().square().mean_dim(2);
-    centered / (variance + epsilon).sqrt()
-}
-
-/// `x * weight + bias`, one weight and bias for each channel of `x` `[b, c, h, w]`.
-fn scale_channels<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 1>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
-    let [channels] = weight.dims();
-    x * weight.reshape([1, channels, 1, 1]) + bias.reshape([1, channels, 1, 1])
-}
-
 /// Convolution with a square kernel, weight `[out, in, k, k]`.
 #[derive(Module, Debug)]
 pub struct Conv2d<B: Backend> {
@@ -44,7 +33,7 @@ pub struct Conv2d<B: Backend> {
     padding: usize,
 }
 
-impl<B: Backend> Conv2d<B> {
+impl<B: Kernels> Conv2d<B> {
     pub fn new(shape: [usize; 4], bias: bool, stride: usize, padding: usize, device: &B::Device) -> Self {
         let bias = bias.then(|| empty([shape[0]], device));
         Conv2d { weight: empty(shape, device), bias, stride, padding }
@@ -52,13 +41,16 @@ impl<B: Backend> Conv2d<B> {
 
     /// `[b, in, h, w]` to `[b, out, h', w']`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let bias = self.bias.as_ref().map(Param::val);
-        conv2d(x, self.weight.val(), bias, options(self.stride, self.padding))
+        let x = B::convolution(x, self.weight.val(), self.stride, self.padding);
+        match &self.bias {
+            Some(bias) => {
+                let bias = bias.val();
+                let [channels] = bias.dims();
+                x + bias.reshape([1, channels, 1, 1])
+            }
+            None => x,
+        }
     }
-}
-
-fn options(stride: usize, padding: usize) -> ConvOptions<2> {
-    ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1)
 }
 
 /// Convolution whose weight is standardised over (in, k, k) for each output channel, without bias
@@ -70,7 +62,7 @@ pub struct StdConv2d<B: Backend> {
     padding: usize,
 }
 
-impl<B: Backend> StdConv2d<B> {
+impl<B: Kernels> StdConv2d<B> {
     pub fn new(shape: [usize; 4], stride: usize, padding: usize, device: &B::Device) -> Self {
         StdConv2d { weight: empty(shape, device), stride, padding }
     }
@@ -79,8 +71,12 @@ impl<B: Backend> StdConv2d<B> {
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let weight = self.weight.val();
         let shape @ [out, inputs, height, width] = weight.dims();
-        let weight = standardize(weight.reshape([1, out, inputs * height * width]), 1e-5).reshape(shape);
-        conv2d(x, weight, None, options(self.stride, self.padding))
+        // Each output channel is a group of one channel.
+        let weight = weight.reshape([1, out, inputs * height, width]);
+        let device = weight.device();
+        let (ones, zeros) = (Tensor::ones([out], &device), Tensor::zeros([out], &device));
+        let weight = B::group_norm(weight, ones, zeros, out, 1e-5, false).reshape(shape);
+        B::convolution(x, weight, self.stride, self.padding)
     }
 }
 
@@ -93,17 +89,19 @@ pub struct GroupNorm<B: Backend> {
     epsilon: f64,
 }
 
-impl<B: Backend> GroupNorm<B> {
+impl<B: Kernels> GroupNorm<B> {
     pub fn new(groups: usize, channels: usize, epsilon: f64, device: &B::Device) -> Self {
         GroupNorm { weight: empty([channels], device), bias: empty([channels], device), groups, epsilon }
     }
 
     /// Shape is kept: `[b, c, h, w]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let shape @ [batch, channels, height, width] = x.dims();
-        let group = channels / self.groups * height * width;
-        let x = standardize(x.reshape([batch, self.groups, group]), self.epsilon).reshape(shape);
-        scale_channels(x, self.weight.val(), self.bias.val())
+        B::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, false)
+    }
+
+    /// The same, then ReLU.
+    pub fn forward_relu(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        B::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, true)
     }
 }
 
@@ -116,7 +114,7 @@ pub struct BatchNorm<B: Backend> {
     pub running_var: RunningState<Tensor<B, 1>>,
 }
 
-impl<B: Backend> BatchNorm<B> {
+impl<B: Kernels> BatchNorm<B> {
     pub fn new(channels: usize, device: &B::Device) -> Self {
         BatchNorm {
             weight: empty([channels], device),
@@ -126,31 +124,23 @@ impl<B: Backend> BatchNorm<B> {
         }
     }
 
-    /// Shape is kept: `[b, c, h, w]`. With `batch_statistics` by those of the batch, which move the running ones by a
-    /// tenth; the running variance takes the unbiased one, as PyTorch's does.
-    pub fn forward(&self, x: Tensor<B, 4>, batch_statistics: bool) -> Tensor<B, 4> {
+    /// Normalisation and ReLU; the shape is kept: `[b, c, h, w]`. With `batch_statistics` by those of the batch, which move
+    /// the running ones by a tenth; the running variance takes the unbiased one, as PyTorch's does.
+    pub fn forward_relu(&self, x: Tensor<B, 4>, batch_statistics: bool) -> Tensor<B, 4> {
+        let [batch, channels, height, width] = x.dims();
         if batch_statistics {
-            return self.forward_by_batch(x);
+            let (out, [mean, variance]) = B::batch_norm(x, self.weight.val(), self.bias.val(), 1e-5);
+            let count = (batch * height * width) as f64;
+            let unbiased = variance * (count / (count - 1.0).max(1.0));
+            for (state, now) in [(&self.running_mean, mean), (&self.running_var, unbiased)] {
+                state.update(state.value() * 0.9 + now * 0.1);
+                state.value_sync();
+            }
+            return out;
         }
         let scale = self.weight.val() / (self.running_var.value() + 1e-5).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
-        scale_channels(x, scale, shift)
-    }
-
-    fn forward_by_batch(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, channels, height, width] = x.dims();
-        let count = batch * height * width;
-        let mean_of = |x: Tensor<B, 4>| x.reshape([batch, channels, height * width]).mean_dim(2).mean_dim(0);
-        let mean = mean_of(x.clone()).reshape([1, channels, 1, 1]);
-        let centered = x - mean.clone();
-        let variance = mean_of(centered.clone().square()).reshape([1, channels, 1, 1]);
-        let unbiased = count as f64 / (count.max(2) - 1) as f64;
-        for (state, now) in [(&self.running_mean, mean), (&self.running_var, variance.clone() * unbiased)] {
-            let now = now.detach().reshape([channels]);
-            state.update(state.value() * 0.9 + now * 0.1);
-            state.value_sync();
-        }
-        scale_channels(centered / (variance + 1e-5).sqrt(), self.weight.val(), self.bias.val())
+        relu(x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1]))
     }
 }
 
@@ -161,20 +151,14 @@ pub struct LayerNorm<B: Backend> {
     pub bias: Param<Tensor<B, 1>>,
 }
 
-impl<B: Backend> LayerNorm<B> {
+impl<B: Kernels> LayerNorm<B> {
     pub fn new(width: usize, device: &B::Device) -> Self {
         LayerNorm { weight: empty([width], device), bias: empty([width], device) }
     }
 
     /// Shape is kept: `[b, tokens, width]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let primitive = |x: TensorPrimitive<B>| x.tensor();
-        Tensor::from_primitive(TensorPrimitive::Float(B::layer_norm(
-            primitive(x.into_primitive()),
-            primitive(self.weight.val().into_primitive()),
-            Some(primitive(self.bias.val().into_primitive())),
-            1e-6,
-        )))
+        B::layer_norm_of(x, self.weight.val(), self.bias.val(), 1e-6)
     }
 }
 
@@ -185,7 +169,7 @@ pub struct Linear<B: Backend> {
     pub bias: Param<Tensor<B, 1>>,
 }
 
-impl<B: Backend> Linear<B> {
+impl<B: Kernels> Linear<B> {
     pub fn new(inputs: usize, outputs: usize, device: &B::Device) -> Self {
         Linear { weight: empty([outputs, inputs], device), bias: empty([outputs], device) }
     }

@@ -10,11 +10,12 @@ mod pass;
 mod state;
 mod stem;
 mod transformer;
-mod upsample;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+
+use crate::kernels::Kernels;
 
 pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
@@ -23,7 +24,6 @@ pub use pass::Pass;
 pub use state::{Named, Place, fill, values};
 pub use stem::Unit;
 pub use transformer::Block;
-pub use upsample::bilinear;
 
 /// TransUNet with the field names of the original's checkpoints.
 #[derive(Module, Debug)]
@@ -35,7 +35,7 @@ pub struct TransUNet<B: Backend> {
     skips: usize,
 }
 
-impl<B: Backend> TransUNet<B> {
+impl<B: Kernels> TransUNet<B> {
     /// A network without values; [`fill`] gives it some.
     pub fn new(config: &Architecture, device: &B::Device) -> Self {
         TransUNet {

@@ -48,7 +48,7 @@ impl Place {
 }
 
 /// Flattened tensors by their names.
-pub type Named = BTreeMap<String, Tensor<crate::device::Backend, 1>>;
+pub type Named<B> = BTreeMap<String, Tensor<B, 1>>;
 
 /// Gives every parameter and running statistic the values that `read(name, shape)` returns, one at a time.
 /// The first failure ends it.
@@ -105,7 +105,7 @@ impl<B: Backend, F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> ModuleMapper<B> f
 }
 
 /// Every parameter and running statistic by name, flattened; shares the network's memory.
-pub fn values<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Tensor<B, 1>> {
+pub fn values<B: Backend, M: Module<B>>(module: &M) -> Named<B> {
     let mut collector = Collector { place: Place::default(), values: BTreeMap::new() };
     module.visit(&mut collector);
     collector.values
@@ -113,7 +113,7 @@ pub fn values<B: Backend, M: Module<B>>(module: &M) -> BTreeMap<String, Tensor<B
 
 struct Collector<B: Backend> {
     place: Place,
-    values: BTreeMap<String, Tensor<B, 1>>,
+    values: Named<B>,
 }
 
 impl<B: Backend> ModuleVisitor<B> for Collector<B> {

@@ -7,6 +7,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
+use crate::kernels::Kernels;
+
 use super::architecture;
 use super::layers::{GroupNorm, StdConv2d, stem_pool};
 use super::pass::Pass;
@@ -48,7 +50,7 @@ pub struct Unit<B: Backend> {
     pub gn_proj: Option<GroupNorm<B>>,
 }
 
-impl<B: Backend> Unit<B> {
+impl<B: Kernels> Unit<B> {
     /// `inner` is the width between the 1x1 convolutions, a quarter of `outputs` in the published networks.
     pub fn new(inputs: usize, inner: usize, outputs: usize, stride: usize, device: &B::Device) -> Self {
         let project = inputs != outputs || stride != 1;
@@ -66,8 +68,8 @@ impl<B: Backend> Unit<B> {
 
     /// `[b, in, h, w]` to `[b, out, h', w']`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let y = relu(self.gn1.forward(self.conv1.forward(x.clone())));
-        let y = relu(self.gn2.forward(self.conv2.forward(y)));
+        let y = self.gn1.forward_relu(self.conv1.forward(x.clone()));
+        let y = self.gn2.forward_relu(self.conv2.forward(y));
         let y = self.gn3.forward(self.conv3.forward(y));
         let shortcut = match (&self.downsample, &self.gn_proj) {
             (Some(downsample), Some(norm)) => norm.forward(downsample.forward(x)),
@@ -77,7 +79,7 @@ impl<B: Backend> Unit<B> {
     }
 }
 
-impl<B: Backend> Stem<B> {
+impl<B: Kernels> Stem<B> {
     pub fn new(config: &architecture::Stem, channels: usize, device: &B::Device) -> Self {
         let width = config.width;
         let block = |index: usize, inputs: usize, outputs: usize, stride: usize| -> Vec<Unit<B>> {
@@ -105,7 +107,7 @@ impl<B: Backend> Stem<B> {
     /// deepest first: `[b, 8 width, h/8, w/8]`, `[b, 4 width, h/4, w/4]`, `[b, width, h/2, w/2]`.
     pub fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> (Tensor<B, 4>, [Tensor<B, 4>; 3]) {
         let [_, _, height, width] = x.dims();
-        let root = relu(self.root.gn.forward(self.root.conv.forward(x)));
+        let root = self.root.gn.forward_relu(self.root.conv.forward(x));
         pass.see("resnet.root", &root);
         let mut x = stem_pool(root.clone());
         let mut outputs = Vec::with_capacity(3);

@@ -4,14 +4,14 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::backend::Backend;
+
+use crate::kernels::Kernels;
 
 use super::architecture::{Architecture, PATCH};
 use super::layers::{Conv2d, LayerNorm, Linear, position_embedding};
 use super::pass::Pass;
 use super::stem::Stem;
-use super::upsample::bilinear;
 
 #[derive(Module, Debug)]
 pub struct Transformer<B: Backend> {
@@ -57,7 +57,7 @@ pub struct Attention<B: Backend> {
     heads: usize,
 }
 
-impl<B: Backend> Transformer<B> {
+impl<B: Kernels> Transformer<B> {
     pub fn new(config: &Architecture, device: &B::Device) -> Self {
         let hidden = config.hidden;
         let patch_embeddings = match &config.stem {
@@ -95,7 +95,7 @@ impl<B: Backend> Transformer<B> {
 /// Tokens `[b, n, hidden]`, their grid, and the stem's skips.
 type Embedded<B> = (Tensor<B, 3>, [usize; 2], Option<[Tensor<B, 4>; 3]>);
 
-impl<B: Backend> Embeddings<B> {
+impl<B: Kernels> Embeddings<B> {
     fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> Embedded<B> {
         let (x, skips) = match &self.hybrid_model {
             Some(stem) => {
@@ -121,11 +121,11 @@ impl<B: Backend> Embeddings<B> {
         }
         let [_, _, hidden] = positions.dims();
         let map = positions.swap_dims(1, 2).reshape([1, hidden, self.grid[0], self.grid[1]]);
-        bilinear(map, grid).flatten::<3>(2, 3).swap_dims(1, 2)
+        B::bilinear(map, grid).flatten::<3>(2, 3).swap_dims(1, 2)
     }
 }
 
-impl<B: Backend> Block<B> {
+impl<B: Kernels> Block<B> {
     pub fn new(config: &Architecture, device: &B::Device) -> Self {
         let hidden = config.hidden;
         let square = || Linear::new(hidden, hidden, device);
@@ -152,15 +152,15 @@ impl<B: Backend> Block<B> {
     }
 }
 
-impl<B: Backend> Mlp<B> {
+impl<B: Kernels> Mlp<B> {
     /// Shape is kept: `[b, n, hidden]`. GELU in its exact (erf) form.
     pub fn forward(&self, x: Tensor<B, 3>, pass: &mut impl Pass<B>) -> Tensor<B, 3> {
-        let inner = pass.drop_values(gelu(self.fc1.forward(x)));
+        let inner = pass.drop_values(B::gelu_of(self.fc1.forward(x)));
         pass.drop_values(self.fc2.forward(inner))
     }
 }
 
-impl<B: Backend> Attention<B> {
+impl<B: Kernels> Attention<B> {
     /// Shape is kept: `[b, n, hidden]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         let [batch, tokens, hidden] = x.dims();
@@ -171,7 +171,7 @@ impl<B: Backend> Attention<B> {
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
         let scores = query.matmul(key.transpose()) / (width as f64).sqrt();
-        let mixed = softmax(scores, 3).matmul(value);
+        let mixed = B::softmax_of(scores).matmul(value);
         self.out.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, hidden]))
     }
 }

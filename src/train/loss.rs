@@ -1,35 +1,33 @@
 //! The loss: half cross-entropy, half Dice, as the original defines them, on the output and on the decoder's stages.
 
 use burn::tensor::activation::log_softmax;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::settings::LossSettings;
-use crate::device::Backend;
-
-type Device = burn::tensor::Device<Backend>;
 
 /// Keeps the Dice of an absent class finite.
 const SMOOTH: f64 = 1e-5;
 
 /// What a batch should have been given as.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct Target<B: Backend> {
     /// Share of each class in each pixel, `[b, c, h, w]`; nothing where the label is ignored.
-    classes: Tensor<Backend, 4>,
+    classes: Tensor<B, 4>,
     /// Share of each pixel that counts, `[b, 1, h, w]`; `None` where all do.
-    valid: Option<Tensor<Backend, 4>>,
+    valid: Option<Tensor<B, 4>>,
     /// Sum over all pixels of the weights of their classes: what the cross-entropy is divided by.
     weight: f64,
 }
 
-impl Target {
+impl<B: Backend> Target<B> {
     /// From labels `[b, h, w]`, all below `classes` but for the ignored one.
     pub fn new(
         labels: &[u8],
         [batch, height, width]: [usize; 3],
         classes: usize,
         settings: &LossSettings,
-        device: &Device,
+        device: &B::Device,
     ) -> Self {
         let plane = height * width;
         let mut shares = vec![0.0f32; batch * classes * plane];
@@ -55,7 +53,7 @@ impl Target {
 
     /// The same for pixels of `factor` x `factor`.
     fn coarser(&self, factor: usize) -> Self {
-        let pool = |x: &Tensor<Backend, 4>| {
+        let pool = |x: &Tensor<B, 4>| {
             let [batch, channels, height, width] = x.dims();
             let (rows, columns) = (height / factor, width / factor);
             let x = x.clone().reshape([batch * channels * rows, factor, columns, factor]);
@@ -71,30 +69,30 @@ impl Target {
 
 /// Loss of a batch, `[1]` each.
 #[derive(Debug, Clone)]
-pub struct Loss {
+pub struct Loss<B: Backend> {
     /// What is minimised.
-    pub total: Tensor<Backend, 1>,
+    pub total: Tensor<B, 1>,
     /// Cross-entropy of the output, mean over pixels, by class weight.
-    pub cross_entropy: Tensor<Backend, 1>,
+    pub cross_entropy: Tensor<B, 1>,
     /// Mean of 1 - Dice over the classes, background included.
-    pub dice: Tensor<Backend, 1>,
+    pub dice: Tensor<B, 1>,
 }
 
-impl Loss {
+impl<B: Backend> Loss<B> {
     /// Of logits `[b, c, h, w]`.
     ///
     /// Dice of a class, with p its probability and t its share, over all pixels of the batch together:
     /// `(2 sum(p t) + e) / (sum(p^2) + sum(t^2) + e)`.
-    pub fn new(logits: Tensor<Backend, 4>, target: &Target, settings: &LossSettings) -> Self {
+    pub fn new(logits: Tensor<B, 4>, target: &Target<B>, settings: &LossSettings) -> Self {
         let [_, classes, _, _] = logits.dims();
         let device = logits.device();
         let log_p = log_softmax(logits, 1);
-        let by_class = |x: Tensor<Backend, 4>| x.sum_dim(3).sum_dim(2).sum_dim(0).reshape([classes]);
+        let by_class = |x: Tensor<B, 4>| x.sum_dim(3).sum_dim(2).sum_dim(0).reshape([classes]);
         let weights = settings.class_weights.as_ref().map(|weights| {
             let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
-            Tensor::<Backend, 1>::from_data(TensorData::new(weights, [classes]), &device)
+            Tensor::<B, 1>::from_data(TensorData::new(weights, [classes]), &device)
         });
-        let weigh = |x: Tensor<Backend, 1>| match &weights {
+        let weigh = |x: Tensor<B, 1>| match &weights {
             Some(weights) => x * weights.clone(),
             None => x,
         };
@@ -116,7 +114,7 @@ impl Loss {
 
     /// Adds the losses of the decoder's stages, coarsest first, each a factor two finer than the one before and the last
     /// half as fine as the output. A stage weighs half of the next finer one; weights sum to 1.
-    pub fn with_stages(self, stages: Vec<Tensor<Backend, 4>>, target: &Target, settings: &LossSettings) -> Self {
+    pub fn with_stages(self, stages: Vec<Tensor<B, 4>>, target: &Target<B>, settings: &LossSettings) -> Self {
         let mut total = self.total;
         let mut weights = 1.0;
         for (level, logits) in (1..).zip(stages.into_iter().rev()) {

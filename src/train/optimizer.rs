@@ -2,30 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::settings::{OptimizerSettings, Schedule};
 use super::student::Student;
-use crate::device::Backend;
+use crate::device::Learns;
 use crate::network::Named;
 
 /// What an update rule remembers, by "kind/parameter".
 #[derive(Debug)]
-pub struct Optimizer {
+pub struct Optimizer<B: Learns> {
     settings: OptimizerSettings,
     /// Momentum, or first and second moments.
-    pub state: Named,
+    pub state: Named<B::InnerBackend>,
     /// Updates made so far.
     pub updates: u64,
 }
 
-impl Optimizer {
+impl<B: Learns> Optimizer<B> {
     pub fn new(settings: OptimizerSettings) -> Self {
         Optimizer { settings, state: BTreeMap::new(), updates: 0 }
     }
 
     /// One update of all parameters that have a gradient.
-    pub fn update(&mut self, student: Student<Backend>, gradients: Named, rate: f64) -> Student<Backend> {
+    pub fn update(&mut self, student: Student<B>, gradients: Named<B::InnerBackend>, rate: f64) -> Student<B> {
         self.updates += 1;
         let updates = self.updates;
         let (settings, state) = (self.settings, &mut self.state);
@@ -53,7 +54,7 @@ impl Optimizer {
 }
 
 /// Moves the average `key` towards `now`; it starts at 0.
-fn average(state: &mut Named, key: String, now: Tensor<Backend, 1>, keep: f64) -> Tensor<Backend, 1> {
+fn average<B: Backend>(state: &mut Named<B>, key: String, now: Tensor<B, 1>, keep: f64) -> Tensor<B, 1> {
     let now = now * (1.0 - keep);
     let moved = match state.remove(&key) {
         Some(old) => old * keep + now,
@@ -70,8 +71,8 @@ fn decays(name: &str) -> bool {
 }
 
 /// Euclidean norm of all gradients together.
-pub fn norm(gradients: &Named) -> f64 {
-    let squares: Vec<Tensor<Backend, 1>> = gradients.values().map(|g| g.clone().square().sum()).collect();
+pub fn norm<B: Backend>(gradients: &Named<B>) -> f64 {
+    let squares: Vec<Tensor<B, 1>> = gradients.values().map(|g| g.clone().square().sum()).collect();
     if squares.is_empty() {
         return 0.0;
     }
@@ -79,7 +80,7 @@ pub fn norm(gradients: &Named) -> f64 {
 }
 
 /// Sum of two sets of gradients of the same parameters.
-pub fn add(sum: Option<Named>, gradients: Named) -> Named {
+pub fn add<B: Backend>(sum: Option<Named<B>>, gradients: Named<B>) -> Named<B> {
     let Some(mut sum) = sum else { return gradients };
     for (name, gradient) in gradients {
         let total = match sum.remove(&name) {
@@ -92,7 +93,7 @@ pub fn add(sum: Option<Named>, gradients: Named) -> Named {
 }
 
 /// All gradients times `factor`.
-pub fn scale(gradients: Named, factor: f64) -> Named {
+pub fn scale<B: Backend>(gradients: Named<B>, factor: f64) -> Named<B> {
     gradients.into_iter().map(|(name, gradient)| (name, gradient * factor)).collect()
 }
 
@@ -122,18 +123,18 @@ impl Schedule {
 
 /// Exponential moving average of weights and running statistics.
 #[derive(Debug)]
-pub struct Average {
+pub struct Average<B: Backend> {
     keep: f64,
-    pub values: Named,
+    pub values: Named<B>,
 }
 
-impl Average {
-    pub fn new(keep: f64, values: Named) -> Self {
+impl<B: Backend> Average<B> {
+    pub fn new(keep: f64, values: Named<B>) -> Self {
         Average { keep, values }
     }
 
     /// After update `updates` (from 1): the first ones count more, so that the start is soon forgotten.
-    pub fn update(&mut self, now: Named, updates: u64) {
+    pub fn update(&mut self, now: Named<B>, updates: u64) {
         let keep = self.keep.min((1.0 + updates as f64) / (10.0 + updates as f64));
         for (name, now) in now {
             let moved = match self.values.remove(&name) {
@@ -146,12 +147,12 @@ impl Average {
 }
 
 /// Values of a flattened tensor.
-pub fn to_vec(tensor: Tensor<Backend, 1>) -> Vec<f32> {
+pub fn to_vec<B: Backend>(tensor: Tensor<B, 1>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
 /// A flattened tensor of `values`.
-pub fn from_vec(values: Vec<f32>, device: &burn::tensor::Device<Backend>) -> Tensor<Backend, 1> {
+pub fn from_vec<B: Backend>(values: Vec<f32>, device: &B::Device) -> Tensor<B, 1> {
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
 }

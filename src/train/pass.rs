@@ -1,15 +1,15 @@
 //! A training pass: dropout whose masks are functions of seed and step, statistics of the batch, stages kept.
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use rand_chacha::rand_core::RngCore;
 
-use crate::device::Backend;
 use crate::network::Pass;
 use crate::random;
 
 /// Accompanies one forward pass.
-#[derive(Debug, Default)]
-pub struct TrainingPass {
+#[derive(Debug)]
+pub struct TrainingPass<B: Backend> {
     pub seed: u64,
     /// Number of the pass in the run.
     pub number: u64,
@@ -20,12 +20,26 @@ pub struct TrainingPass {
     pub batch_statistics: bool,
     /// Whether to keep the decoder's stages.
     pub keep_stages: bool,
-    pub stages: Vec<Tensor<Backend, 4>>,
+    pub stages: Vec<Tensor<B, 4>>,
     /// Masks drawn so far.
     pub masks: u64,
 }
 
-impl TrainingPass {
+impl<B: Backend> TrainingPass<B> {
+    /// One that changes nothing: no dropout, running statistics.
+    pub fn plain() -> Self {
+        TrainingPass {
+            seed: 0,
+            number: 0,
+            dropout: 0.0,
+            drop_path: 0.0,
+            batch_statistics: false,
+            keep_stages: false,
+            stages: Vec::new(),
+            masks: 0,
+        }
+    }
+
     /// `count` factors: 0 with `probability`, else what keeps the mean. Steps of 2^-16.
     fn mask(&mut self, count: usize, probability: f64) -> Vec<f32> {
         let limit = (probability * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
@@ -39,8 +53,8 @@ impl TrainingPass {
     }
 }
 
-impl Pass<Backend> for TrainingPass {
-    fn stage(&mut self, index: usize, x: &Tensor<Backend, 4>) {
+impl<B: Backend> Pass<B> for TrainingPass<B> {
+    fn stage(&mut self, index: usize, x: &Tensor<B, 4>) {
         if self.keep_stages && index < 3 {
             self.stages.push(x.clone());
         }
@@ -50,7 +64,7 @@ impl Pass<Backend> for TrainingPass {
         self.batch_statistics
     }
 
-    fn drop_values<const D: usize>(&mut self, x: Tensor<Backend, D>) -> Tensor<Backend, D> {
+    fn drop_values<const D: usize>(&mut self, x: Tensor<B, D>) -> Tensor<B, D> {
         if self.dropout == 0.0 {
             return x;
         }
@@ -59,7 +73,7 @@ impl Pass<Backend> for TrainingPass {
         x * Tensor::from_data(mask, &device)
     }
 
-    fn drop_branch(&mut self, branch: Tensor<Backend, 3>, index: usize, count: usize) -> Tensor<Backend, 3> {
+    fn drop_branch(&mut self, branch: Tensor<B, 3>, index: usize, count: usize) -> Tensor<B, 3> {
         if self.drop_path == 0.0 {
             return branch;
         }

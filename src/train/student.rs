@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, backend};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
 
-use crate::device::Backend;
+use crate::device::Learns;
 use crate::error::Result;
+use crate::kernels::Kernels;
 use crate::network::{Architecture, Named, Place, TransUNet, fill, layers::Conv2d, values};
 
 /// The network and, for deep supervision, a 3x3 head on each decoder stage but the last.
 #[derive(Module, Debug)]
-pub struct Student<B: backend::Backend> {
+pub struct Student<B: Backend> {
     pub network: TransUNet<B>,
     /// For stages 0, 1, 2 at 1/8, 1/4, 1/2 of the input; empty without deep supervision.
     pub supervision: Vec<Conv2d<B>>,
@@ -21,7 +22,7 @@ pub struct Student<B: backend::Backend> {
 /// Prefix of the network's own names.
 pub const NETWORK: &str = "network.";
 
-impl<B: backend::Backend> Student<B> {
+impl<B: Kernels> Student<B> {
     /// Without values.
     pub fn new(architecture: &Architecture, supervised: bool, device: &B::Device) -> Self {
         let heads = if supervised { 3 } else { 0 };
@@ -35,14 +36,14 @@ impl<B: backend::Backend> Student<B> {
     }
 }
 
-impl Student<Backend> {
+impl<B: Learns> Student<B> {
     /// Gives every parameter and running statistic the values that `read(name, shape)` returns.
     pub fn filled(self, read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
         fill(self, read)
     }
 
     /// Every parameter and running statistic by name, without gradients.
-    pub fn values(&self) -> Named {
+    pub fn values(&self) -> Named<B::InnerBackend> {
         values(&self.valid())
     }
 
@@ -52,7 +53,7 @@ impl Student<Backend> {
     }
 
     /// The gradients of `loss` `[1]` by name of parameter, on the plain device.
-    pub fn gradients(&self, loss: &Tensor<Backend, 1>) -> Named {
+    pub fn gradients(&self, loss: &Tensor<B, 1>) -> Named<B::InnerBackend> {
         let mut collector = Collector { gradients: loss.backward(), place: Place::default(), found: BTreeMap::new() };
         self.visit(&mut collector);
         collector.found
@@ -61,8 +62,8 @@ impl Student<Backend> {
     /// Replaces each parameter that has a gradient by `update(name, value, gradient)`, all flattened.
     pub fn updated(
         self,
-        gradients: Named,
-        update: impl FnMut(&str, Tensor<Backend, 1>, Tensor<Backend, 1>) -> Tensor<Backend, 1>,
+        gradients: Named<B::InnerBackend>,
+        update: impl FnMut(&str, Tensor<B::InnerBackend, 1>, Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
     ) -> Self {
         self.map(&mut Updater { gradients, update, place: Place::default() })
     }
@@ -73,7 +74,7 @@ struct Freezer<F> {
     place: Place,
 }
 
-impl<F: Fn(&str) -> bool> ModuleMapper<Backend> for Freezer<F> {
+impl<B: Backend, F: Fn(&str) -> bool> ModuleMapper<B> for Freezer<F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
     }
@@ -82,19 +83,19 @@ impl<F: Fn(&str) -> bool> ModuleMapper<Backend> for Freezer<F> {
         self.place.exit();
     }
 
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<Backend, D>>) -> Param<Tensor<Backend, D>> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let frozen = (self.frozen)(&self.place.original_name());
         if frozen { param.set_require_grad(false) } else { param }
     }
 }
 
-struct Collector {
-    gradients: <Backend as AutodiffBackend>::Gradients,
+struct Collector<B: Learns> {
+    gradients: B::Gradients,
     place: Place,
-    found: Named,
+    found: Named<B::InnerBackend>,
 }
 
-impl ModuleVisitor<Backend> for Collector {
+impl<B: Learns> ModuleVisitor<B> for Collector<B> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
     }
@@ -103,7 +104,7 @@ impl ModuleVisitor<Backend> for Collector {
         self.place.exit();
     }
 
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Backend, D>>) {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         if !param.is_require_grad() {
             return;
         }
@@ -114,15 +115,15 @@ impl ModuleVisitor<Backend> for Collector {
     }
 }
 
-struct Updater<F> {
-    gradients: Named,
+struct Updater<B: Learns, F> {
+    gradients: Named<B::InnerBackend>,
     update: F,
     place: Place,
 }
 
-impl<F> ModuleMapper<Backend> for Updater<F>
+impl<B: Learns, F> ModuleMapper<B> for Updater<B, F>
 where
-    F: FnMut(&str, Tensor<Backend, 1>, Tensor<Backend, 1>) -> Tensor<Backend, 1>,
+    F: FnMut(&str, Tensor<B::InnerBackend, 1>, Tensor<B::InnerBackend, 1>) -> Tensor<B::InnerBackend, 1>,
 {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.place.enter(name, container);
@@ -132,7 +133,7 @@ where
         self.place.exit();
     }
 
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<Backend, D>>) -> Param<Tensor<Backend, D>> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let name = self.place.original_name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
         let (id, value, mapper) = param.consume();

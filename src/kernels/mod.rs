@@ -1,0 +1,187 @@
+//! Operations of the network: Burn's own on GPUs, ours with their derivatives on the CPU, where they are faster.
+
+mod activation;
+mod bilinear;
+mod conv;
+mod gemm;
+mod norm;
+mod operation;
+
+use burn::tensor::activation::relu;
+use burn::tensor::backend::Backend;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorData};
+use burn_autodiff::Autodiff;
+use burn_dispatch::Dispatch;
+use burn_flex::Flex;
+
+use norm::{Normalization, Sets};
+use operation::{Runs, primitive, whole};
+
+/// A backend that the network runs on. The provided methods are in terms of Burn's operations.
+pub trait Kernels: Backend {
+    /// `[b, in, h, w]` with kernels `[out, in, k, k]` to `[b, out, h', w']`.
+    fn convolution(x: Tensor<Self, 4>, weight: Tensor<Self, 4>, stride: usize, padding: usize) -> Tensor<Self, 4> {
+        conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
+    }
+
+    /// Normalises groups of channels of `[b, c, h, w]`, then maps each channel by `weight` and `bias`, then ReLU.
+    fn group_norm(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        groups: usize,
+        epsilon: f64,
+        cut: bool,
+    ) -> Tensor<Self, 4> {
+        let shape @ [batch, channels, height, width] = x.dims();
+        let x = standardize(x.reshape([batch, groups, channels / groups * height * width]), epsilon).reshape(shape);
+        let x = scale_channels(x, weight, bias);
+        if cut { relu(x) } else { x }
+    }
+
+    /// Normalises each channel over the batch, maps it by `weight` and `bias`, then ReLU. Also mean and biased variance of
+    /// the channels, `[c]`, without gradients.
+    fn batch_norm(
+        x: Tensor<Self, 4>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> (Tensor<Self, 4>, [Tensor<Self, 1>; 2]) {
+        let [batch, channels, height, width] = x.dims();
+        let mean_of = |x: Tensor<Self, 4>| x.reshape([batch, channels, height * width]).mean_dim(2).mean_dim(0);
+        let mean = mean_of(x.clone()).reshape([1, channels, 1, 1]);
+        let centered = x - mean.clone();
+        let variance = mean_of(centered.clone().square()).reshape([1, channels, 1, 1]);
+        let x = scale_channels(centered / (variance.clone() + epsilon).sqrt(), weight, bias);
+        (relu(x), [mean, variance].map(|x| x.detach().reshape([channels])))
+    }
+
+    /// Normalises the last dimension of `[b, n, width]`.
+    fn layer_norm_of(
+        x: Tensor<Self, 3>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        epsilon: f64,
+    ) -> Tensor<Self, 3> {
+        whole(Self::layer_norm(primitive(x), primitive(weight), Some(primitive(bias)), epsilon))
+    }
+
+    /// `[b, c, h, w]` to `[b, c, size[0], size[1]]`; source coordinate of sample i is `i * (in - 1) / (out - 1)`. Two small
+    /// matrix products, so that every backend can differentiate it.
+    fn bilinear(x: Tensor<Self, 4>, size: [usize; 2]) -> Tensor<Self, 4> {
+        let [_, _, height, width] = x.dims();
+        let device = x.device();
+        let matrix = |from: usize, to: usize| -> Tensor<Self, 4> {
+            let mut weights = vec![0.0f32; to * from];
+            for (row, (low, share)) in weights.chunks_exact_mut(from).zip(bilinear::taps(from, to)) {
+                row[low] += 1.0 - share;
+                if let Some(high) = row.get_mut(low + 1) {
+                    *high += share;
+                }
+            }
+            Tensor::<Self, 2>::from_data(TensorData::new(weights, [to, from]), &device).unsqueeze()
+        };
+        let wide = x.matmul(matrix(width, size[1]).transpose());
+        matrix(height, size[0]).matmul(wide)
+    }
+
+    /// `x Phi(x)` with the normal distribution function itself.
+    fn gelu_of<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
+        burn::tensor::activation::gelu(x)
+    }
+
+    /// Over the last dimension.
+    fn softmax_of(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        burn::tensor::activation::softmax(x, 3)
+    }
+}
+
+/// `(x - mean) / sqrt(variance + epsilon)` over the last dimension, biased variance.
+fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
+    let centered = x.clone() - x.mean_dim(2);
+    let variance = centered.clone().square().mean_dim(2);
+    centered / (variance + epsilon).sqrt()
+}
+
+/// `x * weight + bias`, one weight and bias for each channel of `x` `[b, c, h, w]`.
+fn scale_channels<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 1>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+    let [channels] = weight.dims();
+    x * weight.reshape([1, channels, 1, 1]) + bias.reshape([1, channels, 1, 1])
+}
+
+impl Kernels for Dispatch {}
+
+/// The CPU, with and without autodiff.
+macro_rules! on_cpu {
+    ($backend:ty) => {
+        impl Kernels for $backend {
+            fn convolution(
+                x: Tensor<Self, 4>,
+                weight: Tensor<Self, 4>,
+                stride: usize,
+                padding: usize,
+            ) -> Tensor<Self, 4> {
+                whole(Self::apply(conv::Convolution { stride, padding }, [primitive(x), primitive(weight)]).0)
+            }
+
+            fn group_norm(
+                x: Tensor<Self, 4>,
+                weight: Tensor<Self, 1>,
+                bias: Tensor<Self, 1>,
+                groups: usize,
+                epsilon: f64,
+                cut: bool,
+            ) -> Tensor<Self, 4> {
+                let operation = Normalization { sets: Sets::Groups(groups), epsilon, relu: cut };
+                whole(Self::apply(operation, [primitive(x), primitive(weight), primitive(bias)]).0)
+            }
+
+            fn batch_norm(
+                x: Tensor<Self, 4>,
+                weight: Tensor<Self, 1>,
+                bias: Tensor<Self, 1>,
+                epsilon: f64,
+            ) -> (Tensor<Self, 4>, [Tensor<Self, 1>; 2]) {
+                let device = x.device();
+                let operation = Normalization { sets: Sets::Channels, epsilon, relu: true };
+                let (out, found) = Self::apply(operation, [primitive(x), primitive(weight), primitive(bias)]);
+                let means: Vec<f32> = found.iter().map(|moments| moments.mean).collect();
+                let variances: Vec<f32> = found.iter().map(|moments| moments.variance).collect();
+                (
+                    whole(out),
+                    [means, variances].map(|values| {
+                        let count = values.len();
+                        Tensor::from_data(TensorData::new(values, [count]), &device)
+                    }),
+                )
+            }
+
+            fn layer_norm_of(
+                x: Tensor<Self, 3>,
+                weight: Tensor<Self, 1>,
+                bias: Tensor<Self, 1>,
+                epsilon: f64,
+            ) -> Tensor<Self, 3> {
+                let operation = norm::LayerNormalization { epsilon };
+                whole(Self::apply(operation, [primitive(x), primitive(weight), primitive(bias)]).0)
+            }
+
+            fn bilinear(x: Tensor<Self, 4>, size: [usize; 2]) -> Tensor<Self, 4> {
+                whole(Self::apply(bilinear::Bilinear { size }, [primitive(x)]).0)
+            }
+
+            fn gelu_of<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
+                whole(Self::apply(activation::Gelu, [primitive(x)]).0)
+            }
+
+            fn softmax_of(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
+                whole(Self::apply(activation::Softmax, [primitive(x)]).0)
+            }
+        }
+    };
+}
+
+on_cpu!(Flex);
+on_cpu!(Autodiff<Flex>);
