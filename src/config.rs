@@ -47,7 +47,7 @@ pub struct ModelConfig {
 
 /// How a volume becomes input of the network.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a map with plane, orientation, size and intensity")]
+#[serde(deny_unknown_fields, default, expecting = "a map with plane, orientation, size, spacing and intensity")]
 pub struct Input {
     /// Which planes of the volume are the network's slices.
     pub plane: Plane,
@@ -57,6 +57,10 @@ pub struct Input {
     /// Height and width that slices are resized to; `None` takes the architecture's image_size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
+    /// Rows' and columns' distance in mm that slices are resampled to, then centred on a canvas of `size`, which grows by
+    /// multiples of 16 for larger slices; `None` stretches every slice to `size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spacing: Option<[f64; 2]>,
     pub intensity: Intensity,
 }
 
@@ -254,6 +258,11 @@ impl ModelConfig {
 /// The description beside a foreign checkpoint, if there is one: NAME.yaml for NAME.pth.
 pub fn beside(checkpoint: &Path) -> Option<PathBuf> {
     ["yaml", "yml"].map(|extension| checkpoint.with_extension(extension)).into_iter().find(|path| path.is_file())
+}
+
+/// Parses a document of another kind; `place` names it in messages.
+pub fn parse<T: serde::de::DeserializeOwned>(text: &str, place: &str) -> Result<T> {
+    serde_yaml::from_str(text).map_err(|e| Error::Config(e.to_string()).at(place))
 }
 
 /// Reads a document of reasonable size.

@@ -5,8 +5,10 @@
 #![deny(unsafe_code)]
 
 pub mod atomic_file;
+pub mod augment;
 pub mod config;
 pub mod control;
+pub mod data;
 pub mod device;
 pub mod dicom;
 pub mod error;
@@ -18,11 +20,14 @@ pub mod intensity;
 pub mod kernels;
 pub mod labelmap;
 pub mod labels;
+pub mod loader;
 mod log_sink;
+pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod orient;
 pub mod picture;
+pub mod placement;
 pub mod preprocess;
 mod probabilities;
 mod random;

@@ -83,6 +83,16 @@ impl View {
         Ok(())
     }
 
+    /// Fills `slice` with slice `k` of the view from `source`, `[k, j, i]` on the volume's grid: inverse of [`View::place`].
+    pub fn gather<T: Copy>(&self, k: usize, source: &[T], slice: &mut [T]) -> Result<()> {
+        self.check(k, slice.len())?;
+        if source.len() != self.geometry.len() {
+            return Err(Error::Internal(format!("{} voxels, expected {}", source.len(), self.geometry.len())));
+        }
+        self.for_each_pixel(self.offset(k), |pixel, voxel| slice[pixel] = source[voxel]);
+        Ok(())
+    }
+
     /// Inverse of [`View::slice`]: puts slice `k` of the view in its place in `target`, `[k, j, i]` on the volume's grid.
     pub fn place<T: Copy>(&self, k: usize, slice: &[T], target: &mut [T]) -> Result<()> {
         self.check(k, slice.len())?;

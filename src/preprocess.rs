@@ -9,6 +9,7 @@ use crate::control::{Control, Progress, Stage};
 use crate::error::Result;
 use crate::intensity::{self, Scaling};
 use crate::orient::View;
+use crate::placement::Placement;
 use crate::resize::{Edge, Nearest, Order, Resampler};
 use crate::volume::Volume;
 
@@ -17,7 +18,7 @@ use crate::volume::Volume;
 pub struct Preprocessor {
     view: View,
     scaling: Scaling,
-    size: [usize; 2],
+    placement: Placement,
     input: Resampler,
     labels: Nearest,
     probabilities: Resampler,
@@ -43,10 +44,11 @@ impl Preprocessor {
             Some(Compat::TransUnet2021) => Edge::AsScipy,
             None => Edge::Exact,
         };
-        let (own, size) = ([view.geometry().rows(), view.geometry().columns()], config.input_size());
+        let placement = Placement::new(config, view.geometry())?;
+        let (own, size) = (placement.own, placement.resampled);
         Ok(Preprocessor {
             scaling,
-            size,
+            placement,
             input: Resampler::new(own, size, Order::Cubic, edge)?,
             labels: Nearest::new(size, own, edge)?,
             probabilities: Resampler::new(size, own, Order::Linear, edge)?,
@@ -61,7 +63,12 @@ impl Preprocessor {
 
     /// Height and width of the network's slices.
     pub fn size(&self) -> [usize; 2] {
-        self.size
+        self.placement.canvas
+    }
+
+    /// Where slices lie on the canvas.
+    pub fn placement(&self) -> Placement {
+        self.placement
     }
 
     /// The volume in the network's frame, before resizing.
@@ -69,20 +76,36 @@ impl Preprocessor {
         &self.view
     }
 
-    /// Fills `out`, `[h, w]`, with network slice `k`. May be called from several threads at once.
-    pub fn slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
+    /// Network slice `k` in its own size, intensity scaled.
+    pub fn own_slice(&self, k: usize) -> Result<Vec<f32>> {
         let mut pixels = vec![0.0; self.view.geometry().slice_len()];
         self.view.slice(k, &mut pixels)?;
         let columns = self.view.geometry().columns();
         intensity::check_finite(&pixels, |at| self.view.source_index([at % columns, at / columns, k]))?;
         self.scaling.apply(&mut pixels);
-        self.input.apply(&pixels, out)
+        Ok(pixels)
+    }
+
+    /// Fills `out`, `[h, w]`, with network slice `k`; 0 around it. May be called from several threads at once.
+    pub fn slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
+        self.prepare(&self.own_slice(k)?, out)
+    }
+
+    /// The second half of [`Preprocessor::slice`]: `pixels` of the slice's own size, resized and placed.
+    pub fn prepare(&self, pixels: &[f32], out: &mut [f32]) -> Result<()> {
+        if self.placement.resampled == self.placement.canvas {
+            return self.input.apply(pixels, out);
+        }
+        let mut resampled = vec![0.0; self.placement.resampled.iter().product()];
+        self.input.apply(pixels, &mut resampled)?;
+        self.placement.place(&resampled, out);
+        Ok(())
     }
 
     /// Puts the labels `[h, w]` of network slice `k` in their place in `labelmap`, `[k, j, i]` on the volume's grid.
     pub fn place_labels(&self, k: usize, labels: &[u8], labelmap: &mut [u8]) -> Result<()> {
         let mut pixels = vec![0; self.view.geometry().slice_len()];
-        self.labels.apply(labels, &mut pixels)?;
+        self.labels.apply(&self.placement.cut(labels), &mut pixels)?;
         self.view.place(k, &pixels, labelmap)
     }
 
@@ -90,7 +113,7 @@ impl Preprocessor {
     /// `[k, j, i]` on the volume's grid.
     pub fn place_probabilities(&self, k: usize, probabilities: &[f32], target: &mut [f32]) -> Result<()> {
         let mut pixels = vec![0.0; self.view.geometry().slice_len()];
-        self.probabilities.apply(probabilities, &mut pixels)?;
+        self.probabilities.apply(&self.placement.cut(probabilities), &mut pixels)?;
         self.view.place(k, &pixels, target)
     }
 }

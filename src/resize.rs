@@ -152,21 +152,15 @@ impl Axis {
                 let at = coordinate(i, from, to, edge);
                 let kept = if at.is_some() { 1.0 } else { 0.0 };
                 let at = at.unwrap_or(0.0);
-                let (left, right) = (at - at.floor(), 1.0 - (at - at.floor()));
-                let mut tap = |offset: isize, weight: f64| {
-                    taps.push(Tap { index: mirrored(at.floor() as isize + offset, from), weight: kept * weight });
-                };
+                let scaled = |tap: Tap| Tap { weight: kept * tap.weight, ..tap };
                 match order {
                     Order::Linear => {
-                        tap(0, right);
-                        tap(1, left);
+                        let (low, part) = (at.floor() as isize, at - at.floor());
+                        for (index, weight) in [(low, 1.0 - part), (low + 1, part)] {
+                            taps.push(scaled(Tap { index: mirrored(index, from), weight }));
+                        }
                     }
-                    Order::Cubic => {
-                        tap(-1, right * right * right / 6.0);
-                        tap(0, (left * left * (left - 2.0) * 3.0 + 4.0) / 6.0);
-                        tap(1, (right * right * (right - 2.0) * 3.0 + 4.0) / 6.0);
-                        tap(2, left * left * left / 6.0);
-                    }
+                    Order::Cubic => taps.extend(cubic_taps(at, from).map(scaled)),
                 }
             }
         }
@@ -193,6 +187,58 @@ impl Axis {
             put(i, &sum);
         }
     }
+}
+
+/// A slice as a cubic B-spline through its pixels, to be sampled anywhere between them.
+#[derive(Debug, Clone)]
+pub struct Spline {
+    size: [usize; 2],
+    coefficients: Vec<f64>,
+}
+
+impl Spline {
+    /// Of `slice`, `[rows, columns]` of `size`.
+    pub fn new(slice: &[f32], size: [usize; 2]) -> Self {
+        let [rows, columns] = size;
+        let mut coefficients: Vec<f64> = slice.iter().map(|&x| x.into()).collect();
+        for (count, stride, lines, apart) in [(rows, columns, columns, 1), (columns, 1, rows, columns)] {
+            let mut cells = vec![[0.0; LANES]; count];
+            for first in (0..lines).step_by(LANES) {
+                let lanes = LANES.min(lines - first);
+                for (i, cell) in cells.iter_mut().enumerate() {
+                    for (lane, x) in cell[..lanes].iter_mut().enumerate() {
+                        *x = coefficients[i * stride + (first + lane) * apart];
+                    }
+                }
+                spline_coefficients(&mut cells);
+                for (i, cell) in cells.iter().enumerate() {
+                    for (lane, x) in cell[..lanes].iter().enumerate() {
+                        coefficients[i * stride + (first + lane) * apart] = *x;
+                    }
+                }
+            }
+        }
+        Spline { size, coefficients }
+    }
+
+    /// The value at row and column `at`, which lie within the slice.
+    pub fn at(&self, at: [f64; 2]) -> f32 {
+        let (rows, columns) = (cubic_taps(at[0], self.size[0]), cubic_taps(at[1], self.size[1]));
+        let mut sum = 0.0;
+        for row in &rows {
+            let line = &self.coefficients[row.index * self.size[1]..][..self.size[1]];
+            sum += row.weight * columns.iter().map(|tap| tap.weight * line[tap.index]).sum::<f64>();
+        }
+        sum as f32
+    }
+}
+
+/// The four pixels of a line of `len` that a cubic B-spline at `at` is made of.
+fn cubic_taps(at: f64, len: usize) -> [Tap; 4] {
+    let (left, right) = (at - at.floor(), 1.0 - (at - at.floor()));
+    let inner = |x: f64| (x * x * (x - 2.0) * 3.0 + 4.0) / 6.0;
+    let weights = [right.powi(3) / 6.0, inner(left), inner(right), left.powi(3) / 6.0];
+    std::array::from_fn(|n| Tap { index: mirrored(at.floor() as isize + n as isize - 1, len), weight: weights[n] })
 }
 
 /// Index of a line of `len` pixels continued by mirroring at the centres of its end pixels.

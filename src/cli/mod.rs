@@ -11,6 +11,7 @@ mod report;
 mod segment;
 mod table;
 mod terminal;
+mod train;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Segment(segment::Segment),
+    Train(train::Train),
     Info(info::Info),
     Devices(devices::Devices),
     Demo(demo::Demo),
@@ -92,6 +94,7 @@ impl Command {
     fn run(&self, session: &Session) -> Outcome {
         match self {
             Command::Segment(segment) => segment.run(session),
+            Command::Train(train) => train.run(session),
             Command::Info(info) => info.run(session),
             Command::Devices(devices) => devices.run(session),
             Command::Demo(demo) => demo.run(session),

@@ -91,7 +91,7 @@ impl Sizes {
     }
 
     /// These sizes with those of the preset, but for image size and classes, which belong to the weights.
-    pub(super) fn with_preset(self) -> Result<Sizes> {
+    pub fn with_preset(self) -> Result<Sizes> {
         let Some(name) = &self.preset else { return Ok(self) };
         let Some(preset) = Architecture::preset(name, 224, 2) else {
             return Err(Error::Config(format!(

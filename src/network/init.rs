@@ -3,9 +3,7 @@
 //! Distributions as in the original: PyTorch's default for convolutions and attention, Xavier-uniform for the MLPs,
 //! positions at zero; biases start at zero.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-use sha2::{Digest, Sha256};
+use crate::random;
 
 /// Values of the parameter `name`; the same seed, name and shape give the same values on every machine.
 pub fn initial_values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
@@ -19,7 +17,7 @@ pub fn initial_values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     }
     let (inputs, outputs) = (shape[1..].iter().product::<usize>() as f64, shape[0] as f64);
     let bound = if name.contains(".ffn.") { (6.0 / (inputs + outputs)).sqrt() } else { 1.0 / inputs.sqrt() };
-    let mut random = ChaCha8Rng::from_seed(Sha256::digest(format!("{seed}:{name}")).into());
+    let mut random = random::stream(seed, name, &[]);
     let uniform = move || f64::from(random.next_u32()) / f64::from(u32::MAX) * 2.0 - 1.0;
     std::iter::repeat_with(uniform).map(|u| (u * bound) as f32).take(count).collect()
 }

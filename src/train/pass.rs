@@ -2,7 +2,6 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use rand_chacha::rand_core::RngCore;
 
 use crate::network::Pass;
 use crate::random;

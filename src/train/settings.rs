@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{Augmentation, LowData};
 use crate::error::{Error, Result};
 
 /// What is minimised: `cross_entropy * CE + dice * (1 - Dice)`, on the output and on the decoder's stages.
@@ -144,5 +145,134 @@ impl LossSettings {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Everything that an update depends on, besides data, weights and its number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recipe {
+    /// Order of slices, augmentation, dropout, and the weights that are not loaded.
+    pub seed: u64,
+    pub loss: LossSettings,
+    pub optimizer: OptimizerSettings,
+    pub schedule: Schedule,
+    /// Slices in one pass of the network.
+    pub batch: usize,
+    /// Passes whose gradients are averaged for one update.
+    pub accumulate: usize,
+    /// Gradients longer than this, all together, are shortened to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    pub dropout: f64,
+    pub drop_path: f64,
+    /// Share of the old in the moving average of weights that is validated and saved; `None` keeps none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<f64>,
+    /// The transformer and its stem keep their weights.
+    pub freeze_encoder: bool,
+    /// Batch normalisation keeps its running statistics and uses them.
+    pub freeze_statistics: bool,
+    pub augmentation: Augmentation,
+    /// Share of slices that are drawn from those that show a label, each label in turn.
+    pub foreground: f64,
+}
+
+/// Recipes and sizes that work without tuning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// About 0.9 M parameters: few labels, small machines.
+    Tiny,
+    /// About 8 M parameters.
+    Small,
+    /// The paper's R50-ViT-B_16, 105 M parameters, with its recipe; wants a GPU and pretrained weights.
+    Base,
+}
+
+impl Preset {
+    /// The preset's sizes, see [`crate::network::Architecture::preset`].
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Preset::Tiny => "tiny",
+            Preset::Small => "small",
+            Preset::Base => "r50-vit-b16",
+        }
+    }
+
+    /// Updates of a run that says nothing about its length.
+    pub fn steps(self) -> u64 {
+        match self {
+            Preset::Tiny => 4000,
+            Preset::Small => 8000,
+            Preset::Base => 13_950,
+        }
+    }
+
+    /// The recipe, before what the configuration says.
+    pub fn recipe(self) -> Recipe {
+        let own = Recipe {
+            seed: 1234,
+            loss: LossSettings::default(),
+            optimizer: OptimizerSettings::AdamW { rate: 1e-3, beta1: 0.9, beta2: 0.999, weight_decay: 0.01 },
+            schedule: Schedule::Cosine { warmup: 0.05, floor: 0.01 },
+            batch: 16,
+            accumulate: 1,
+            clip: Some(1.0),
+            dropout: 0.1,
+            drop_path: 0.0,
+            average: Some(0.998),
+            freeze_encoder: false,
+            freeze_statistics: false,
+            augmentation: Augmentation::LowData(LowData::default()),
+            foreground: 0.33,
+        };
+        match self {
+            Preset::Tiny => own,
+            Preset::Small => Recipe { drop_path: 0.1, ..own },
+            Preset::Base => Recipe { batch: 24, foreground: 0.0, average: None, ..Recipe::original() },
+        }
+    }
+}
+
+impl Recipe {
+    /// The original's: SGD, poly schedule, its augmentation, no deep supervision.
+    pub fn original() -> Self {
+        Recipe {
+            loss: LossSettings { deep_supervision: false, ..LossSettings::default() },
+            optimizer: OptimizerSettings::Sgd { rate: 0.01, momentum: 0.9, weight_decay: 1e-4 },
+            schedule: Schedule::Poly { power: 0.9, late: false },
+            batch: 24,
+            clip: None,
+            dropout: 0.1,
+            drop_path: 0.0,
+            average: None,
+            augmentation: Augmentation::Original,
+            foreground: 0.0,
+            ..Preset::Small.recipe()
+        }
+    }
+
+    /// Refuses what cannot be; `classes` counts the background.
+    pub fn check(&self, classes: usize) -> Result<()> {
+        let mut faults = Vec::new();
+        let mut need = |ok: bool, text: String| {
+            if !ok {
+                faults.push(text);
+            }
+        };
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        need((1..=4096).contains(&self.batch), format!("batch is {}, expected 1 to 4096", self.batch));
+        need((1..=4096).contains(&self.accumulate), format!("accumulate is {}, expected 1 to 4096", self.accumulate));
+        need(share(self.dropout), format!("dropout is {}, expected 0 to below 1", self.dropout));
+        need(share(self.drop_path), format!("drop_path is {}, expected 0 to below 1", self.drop_path));
+        need(self.average.is_none_or(share), format!("average is {:?}, expected 0 to below 1", self.average));
+        need((0.0..=1.0).contains(&self.foreground), format!("foreground is {}, expected 0 to 1", self.foreground));
+        need(self.clip.is_none_or(|clip| clip > 0.0), format!("clip is {:?}, expected more than 0", self.clip));
+        let rate = self.optimizer.rate();
+        need(rate > 0.0 && rate.is_finite(), format!("rate is {rate}, expected more than 0"));
+        if !faults.is_empty() {
+            return Err(Error::Config(faults.join("; ")));
+        }
+        self.loss.check(classes)
     }
 }

@@ -98,17 +98,29 @@ impl List {
 ///
 /// A position embedding of another image size is fine (see [`super::position_embedding`]); batch counts may be missing.
 pub fn check(checkpoint: &Checkpoint, a: &Architecture) -> Result<()> {
-    compare(checkpoint, expected(a))
+    compare(checkpoint, expected(a), &[])
 }
 
-/// As [`check`], for the initial weights of training: the transformer must fit, decoder and head may be absent.
-pub fn check_initial(checkpoint: &Checkpoint, a: &Architecture) -> Result<()> {
+/// As [`check`], for the initial weights of training: the transformer must fit; decoder and head may be absent, and the
+/// head may be of another class count. Returns the names that start anew.
+pub fn check_initial(checkpoint: &Checkpoint, a: &Architecture) -> Result<Vec<String>> {
     let encoder_only = !checkpoint.tensors.keys().any(|name| name.starts_with("decoder."));
-    let wanted = expected(a).into_iter().filter(|(name, _)| !encoder_only || name.starts_with("transformer."));
-    compare(checkpoint, wanted.collect())
+    let other_classes = |name: &str, shape: &[usize]| {
+        name.starts_with("segmentation_head.")
+            && checkpoint.tensors.get(name).is_some_and(|entry| {
+                entry.shape().len() == shape.len() && entry.shape()[1..] == shape[1..] && entry.shape() != shape
+            })
+    };
+    let (fresh, wanted): (Vec<_>, Vec<_>) = expected(a)
+        .into_iter()
+        .partition(|(name, shape)| (encoder_only && !name.starts_with("transformer.")) || other_classes(name, shape));
+    let fresh: Vec<String> = fresh.into_iter().map(|(name, _)| name).collect();
+    compare(checkpoint, wanted, &fresh)?;
+    Ok(fresh)
 }
 
-fn compare(checkpoint: &Checkpoint, wanted: Vec<(String, Vec<usize>)>) -> Result<()> {
+/// Tensors called as one of `aside` are not looked at.
+fn compare(checkpoint: &Checkpoint, wanted: Vec<(String, Vec<usize>)>, aside: &[String]) -> Result<()> {
     let wanted: BTreeMap<_, _> = wanted.into_iter().collect();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     for (name, shape) in &wanted {
@@ -121,7 +133,8 @@ fn compare(checkpoint: &Checkpoint, wanted: Vec<(String, Vec<usize>)>) -> Result
             Some(found) => wrong.push(format!("{name}: {found:?} in the file, expected {shape:?}")),
         }
     }
-    let unexpected: Vec<_> = checkpoint.tensors.iter().filter(|(name, _)| !wanted.contains_key(*name)).collect();
+    let unexpected: Vec<_> =
+        (checkpoint.tensors.iter()).filter(|(name, _)| !wanted.contains_key(*name) && !aside.contains(name)).collect();
     let unexpected: Vec<_> = unexpected.iter().map(|(name, entry)| format!("{name} {:?}", entry.shape())).collect();
     if missing.is_empty() && wrong.is_empty() && unexpected.is_empty() {
         return Ok(());

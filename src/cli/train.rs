@@ -1,0 +1,108 @@
+//! `transunet train`: labelled images in, a model out.
+
+use std::path::PathBuf;
+
+use transunet::atomic_file::folder_of;
+use transunet::device::{Device, DeviceChoice, cpu_threads};
+use transunet::train::config::TrainConfig;
+use transunet::train::learner::Step;
+use transunet::train::run::{self, Witness};
+use transunet::train::validate::Validation;
+
+use super::failure::{About, Code, Outcome};
+use super::{Session, devices};
+
+const EXAMPLES: &str = "\
+Examples:
+  The least that a configuration says:
+    data: { folder: Dataset001_Liver }      # imagesTr, labelsTr, dataset.json
+    output: runs/liver
+  Train, and look at the curves meanwhile in runs/liver:
+    transunet train liver.yaml
+  Ctrl-C stops it after the step, with a usable model; so does a file called `stop` in the output. Go on later:
+    transunet train liver.yaml --resume
+
+Research use only, not for clinical use.";
+
+/// Train a model on labelled images
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Train {
+    /// What to train on and how
+    #[arg(value_name = "CONFIG.yaml")]
+    config: PathBuf,
+    /// Go on from the output folder's checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Where to compute: auto (CUDA if usable, else CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
+    device: DeviceChoice,
+    /// Threads that compute on the CPU; results do not depend on it [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Train {
+    pub fn run(&self, session: &Session) -> Outcome {
+        let config = TrainConfig::read(&self.config).about(Code::Input)?;
+        if let Some(threads) = self.threads {
+            cpu_threads(threads.into());
+        }
+        let mut control = session.control();
+        let device = Device::open(self.device).about(Code::Device)?;
+        let base = folder_of(&self.config);
+        let plan = config.resolve(base, &mut control).about(Code::Input)?;
+        session.print(&described(&plan));
+        let outcome = run::run(&plan, &device, self.resume, &mut Told { session }, &mut control).about(Code::Output)?;
+        drop(control);
+        let best = match outcome.best {
+            Some(best) => format!(", validation Dice {:.4} at step {}", best.dice, best.step),
+            None => String::new(),
+        };
+        let state = if outcome.stopped { "Stopped" } else { "Done" };
+        session.print(&format!(
+            "{state} after {} of {} steps{best}\nModel: {}",
+            outcome.steps,
+            outcome.total_steps,
+            outcome.bundle.display()
+        ));
+        Ok(())
+    }
+}
+
+fn described(plan: &transunet::train::config::Run) -> String {
+    let [height, width] = plan.model.input_size();
+    let input = &plan.model.input;
+    let spacing = input.spacing.map_or(String::new(), |[rows, columns]| format!(" at {rows} x {columns} mm"));
+    format!(
+        "{}: {} cases to train with, {} to validate; labels: {}\nSlices of {height} x {width} pixels{spacing}",
+        plan.dataset.name,
+        plan.parts.train.len(),
+        plan.parts.validation.len(),
+        plan.dataset.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", "),
+    )
+}
+
+/// Prints validations.
+struct Told<'a> {
+    session: &'a Session,
+}
+
+impl Witness for Told<'_> {
+    fn validation(&mut self, number: u64, epoch: f64, found: &Validation, best: bool) -> transunet::Result<()> {
+        let labels: Vec<String> =
+            found.labels.iter().map(|dice| dice.map_or("-".into(), |dice| format!("{dice:.4}"))).collect();
+        let mark = if best { "  best" } else { "" };
+        self.session.print(&format!(
+            "step {number:6}  epoch {epoch:6.2}  Dice {:.4}  ({}){mark}",
+            found.mean_dice,
+            labels.join(", ")
+        ));
+        Ok(())
+    }
+
+    fn step(&mut self, number: u64, _epoch: f64, step: &Step, seconds: f64) -> transunet::Result<()> {
+        log::debug!("step {number}: loss {:.4}, rate {:.2e}, {seconds:.2} s", step.loss, step.rate);
+        Ok(())
+    }
+}

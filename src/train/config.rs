@@ -1,0 +1,190 @@
+//! The YAML document of a training run, and what it comes to with the data at hand.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::plan;
+use super::settings::{LossSettings, OptimizerSettings, Preset, Recipe, Schedule};
+use crate::augment::Augmentation;
+use crate::config::{self, Compat, Input, ModelConfig, Sizes};
+use crate::control::Control;
+use crate::data::{DataConfig, Dataset, Parts, Split};
+use crate::error::{Error, Result};
+
+/// A training run as people write it. Only `data` and `output` are needed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a map with keys such as data, output and preset")]
+pub struct TrainConfig {
+    /// What people will call the model.
+    pub name: Option<String>,
+    pub data: DataConfig,
+    #[serde(default)]
+    pub split: Split,
+    /// Folder of everything that the run writes; relative to the configuration's own.
+    pub output: PathBuf,
+    #[serde(default = "small")]
+    pub preset: Preset,
+    /// Sizes that differ from the preset's.
+    #[serde(default)]
+    pub architecture: Sizes,
+    /// Frame, size, spacing and intensity; planned from the data where left out.
+    pub input: Option<Input>,
+    /// Weights to start from: a bundle, .pth, .npz or .safetensors; heads of another class count start anew.
+    pub start: Option<PathBuf>,
+    pub seed: Option<u64>,
+    /// Length of the run: passes over all training slices, or updates.
+    pub epochs: Option<f64>,
+    pub steps: Option<u64>,
+    pub batch: Option<usize>,
+    pub accumulate: Option<usize>,
+    pub clip: Option<f64>,
+    pub dropout: Option<f64>,
+    pub drop_path: Option<f64>,
+    /// 0 keeps no moving average.
+    pub average: Option<f64>,
+    pub freeze_encoder: Option<bool>,
+    pub freeze_statistics: Option<bool>,
+    pub loss: Option<LossSettings>,
+    pub optimizer: Option<OptimizerSettings>,
+    pub schedule: Option<Schedule>,
+    pub augmentation: Option<Augmentation>,
+    pub foreground: Option<f64>,
+    /// Validations during the run, evenly spread; the last one is at its end.
+    #[serde(default = "validations")]
+    pub validations: u64,
+    /// Minutes between checkpoints.
+    #[serde(default = "checkpoint_minutes")]
+    pub checkpoint_minutes: f64,
+    /// Bytes for prepared cases, in MiB.
+    #[serde(default = "cache")]
+    pub cache: u64,
+    pub licence: Option<String>,
+    pub intended_use: Option<String>,
+    /// Follow the 2021 code where it errs and the error changes numbers.
+    pub compat: Option<Compat>,
+}
+
+fn small() -> Preset {
+    Preset::Small
+}
+fn validations() -> u64 {
+    20
+}
+fn checkpoint_minutes() -> f64 {
+    5.0
+}
+fn cache() -> u64 {
+    4096
+}
+
+/// A run whose every size is known.
+#[derive(Debug)]
+pub struct Run {
+    pub dataset: Dataset,
+    pub parts: Parts,
+    pub model: ModelConfig,
+    pub recipe: Recipe,
+    pub length: Length,
+    pub start: Option<PathBuf>,
+    pub output: PathBuf,
+    pub validations: u64,
+    pub checkpoint_minutes: f64,
+    /// Bytes.
+    pub cache: u64,
+}
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Length {
+    Epochs(f64),
+    Steps(u64),
+}
+
+impl TrainConfig {
+    /// Reads the document at `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = config::read_document(path)?;
+        config::parse(&text, &path.display().to_string())
+    }
+
+    /// Looks at the data and decides what the document leaves open; `base` is what its relative paths are relative to.
+    pub fn resolve(self, base: &Path, control: &mut Control) -> Result<Run> {
+        let dataset = Dataset::open(&self.data, base)?;
+        let parts = self.split.apply(&dataset, base)?;
+        let classes = dataset.labels.len() + 1;
+        let recipe = self.recipe();
+        recipe.check(classes)?;
+        if let Augmentation::LowData(strengths) = &recipe.augmentation {
+            strengths.check()?;
+        }
+        let length = match (self.epochs, self.steps) {
+            (Some(_), Some(_)) => return Err(Error::Config("epochs and steps: expected one of them".into())),
+            (Some(epochs), None) if epochs > 0.0 => Length::Epochs(epochs),
+            (Some(epochs), None) => return Err(Error::Config(format!("epochs is {epochs}, expected more than 0"))),
+            (None, Some(0)) => return Err(Error::Config("steps is 0, expected at least 1".into())),
+            (None, Some(steps)) => Length::Steps(steps),
+            (None, None) => Length::Steps(self.preset.steps()),
+        };
+        let (input, image_size) = plan::input(&dataset, &parts.train, self.input.clone(), self.preset, control)?;
+        let preset = Sizes {
+            preset: Some(self.architecture.preset.clone().unwrap_or_else(|| self.preset.architecture().into())),
+            ..self.architecture.clone()
+        };
+        let defaults = Sizes { image_size: Some(image_size), classes: Some(classes), ..Sizes::default() };
+        let mut architecture = preset.with_preset()?.or(defaults).complete()?;
+        if architecture.classes != classes {
+            return Err(Error::Config(format!(
+                "architecture: classes is {}, but the data have {classes}, background included",
+                architecture.classes
+            )));
+        }
+        architecture.dropout = recipe.dropout;
+        let model = ModelConfig {
+            name: Some(self.name.clone().unwrap_or_else(|| format!("TransUNet {}", dataset.name))),
+            input,
+            labels: dataset.labels.clone(),
+            licence: self.licence.clone(),
+            intended_use: self.intended_use.clone(),
+            compat: self.compat,
+            ..ModelConfig::undescribed(architecture)
+        };
+        model.validate()?;
+        Ok(Run {
+            dataset,
+            parts,
+            model,
+            recipe,
+            length,
+            start: self.start.map(|path| base.join(path)),
+            output: base.join(&self.output),
+            validations: self.validations,
+            checkpoint_minutes: self.checkpoint_minutes,
+            cache: self.cache << 20,
+        })
+    }
+
+    fn recipe(&self) -> Recipe {
+        let own = if self.compat == Some(Compat::TransUnet2021) {
+            Recipe { schedule: Schedule::Poly { power: 0.9, late: true }, ..Recipe::original() }
+        } else {
+            self.preset.recipe()
+        };
+        Recipe {
+            seed: self.seed.unwrap_or(own.seed),
+            loss: self.loss.clone().unwrap_or(own.loss),
+            optimizer: self.optimizer.unwrap_or(own.optimizer),
+            schedule: self.schedule.unwrap_or(own.schedule),
+            batch: self.batch.unwrap_or(own.batch),
+            accumulate: self.accumulate.unwrap_or(own.accumulate),
+            clip: self.clip.or(own.clip),
+            dropout: self.dropout.unwrap_or(own.dropout),
+            drop_path: self.drop_path.unwrap_or(own.drop_path),
+            average: self.average.or(own.average).filter(|&keep| keep != 0.0),
+            freeze_encoder: self.freeze_encoder.unwrap_or(own.freeze_encoder),
+            freeze_statistics: self.freeze_statistics.unwrap_or(own.freeze_statistics),
+            augmentation: self.augmentation.clone().unwrap_or(own.augmentation),
+            foreground: self.foreground.unwrap_or(own.foreground),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Validation on whole volumes: every validation case segmented as a user would, compared with its labels.
+
+use super::config::Run;
+use super::learner::State;
+use super::run::bundle;
+use crate::control::{Control, Progress, Stage};
+use crate::device::Device;
+use crate::error::Result;
+use crate::infer::{SegmentOptions, segment};
+use crate::metrics::dice_of_labels;
+
+/// Dice on the validation cases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validation {
+    /// Case, and Dice of each label; `None` where label map and truth both lack it.
+    pub cases: Vec<(String, Vec<Option<f64>>)>,
+    /// Mean over the cases, for each label.
+    pub labels: Vec<Option<f64>>,
+    /// Mean over the labels.
+    pub mean_dice: f64,
+}
+
+/// Segments all validation cases with `weights`.
+pub fn dice(run: &Run, device: &Device, weights: &State, control: &mut Control) -> Result<Validation> {
+    let model = bundle(run, device, weights.clone())?;
+    let count = run.parts.validation.len();
+    let mut cases = Vec::with_capacity(count);
+    for (n, &case) in run.parts.validation.iter().enumerate() {
+        let progress = Progress::of(Stage::Validate, n, count);
+        control.report(progress)?;
+        let case = &run.dataset.cases[case];
+        let (volume, truth) = case.load()?;
+        let labelmap =
+            segment(&model, &volume, &SegmentOptions::default(), &mut Control::none()).map_err(|e| e.at(case))?;
+        cases.push((case.id.clone(), dice_of_labels(labelmap.voxels(), &truth, &run.dataset.labels)));
+    }
+    let labels: Vec<Option<f64>> =
+        (0..run.dataset.labels.len()).map(|label| mean(cases.iter().filter_map(|(_, dice)| dice[label]))).collect();
+    let mean_dice = mean(labels.iter().copied().flatten()).unwrap_or(0.0);
+    Ok(Validation { cases, labels, mean_dice })
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
