@@ -140,6 +140,45 @@ pub struct Provenance {
     pub code_version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How it was trained, by this library.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingCard>,
+}
+
+/// What a trained model says about its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingCard {
+    /// Name of the data set.
+    pub data: String,
+    pub training_cases: usize,
+    pub validation_cases: usize,
+    /// SHA-256 of everything that the weights depend on: settings, sizes, names of the cases.
+    pub run: String,
+    pub seed: u64,
+    /// Updates up to these weights.
+    pub steps: u64,
+    /// Seconds of the run, validations included.
+    pub seconds: f64,
+    pub device: String,
+    /// Recipe in short, as `key: value` lines.
+    pub recipe: String,
+    /// Figures on the validation cases; labels that both label maps lack are not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation: Vec<ValidationFigures>,
+}
+
+/// One label's figures over the validation cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationFigures {
+    pub label: String,
+    pub dice_mean: f64,
+    pub dice_median: f64,
+    pub dice_worst: f64,
+    pub hd95_mm_mean: f64,
+    /// Share of the surfaces within 1 mm.
+    pub surface_dice_1mm_mean: f64,
 }
 
 /// The document as people write it: sizes may be left out.
@@ -258,6 +297,11 @@ impl ModelConfig {
 /// The description beside a foreign checkpoint, if there is one: NAME.yaml for NAME.pth.
 pub fn beside(checkpoint: &Path) -> Option<PathBuf> {
     ["yaml", "yml"].map(|extension| checkpoint.with_extension(extension)).into_iter().find(|path| path.is_file())
+}
+
+/// Writes a document of another kind.
+pub fn to_yaml<T: Serialize>(value: &T) -> Result<String> {
+    serde_yaml::to_string(value).map_err(|e| Error::Internal(format!("YAML: {e}")))
 }
 
 /// Parses a document of another kind; `place` names it in messages.

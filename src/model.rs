@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::config::{Compat, ModelConfig};
+use crate::config::{Compat, ModelConfig, Provenance};
 use crate::device::{Device, Work};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -49,6 +49,13 @@ impl Model {
         config.validate()?;
         let network = device.run(Build { architecture: &config.architecture, read })?;
         Ok(Model { config, network, device: device.clone(), warnings: Vec::new() })
+    }
+
+    /// The same model, saying where it comes from.
+    #[must_use]
+    pub fn with_provenance(mut self, provenance: Provenance) -> Self {
+        self.config.provenance = Some(provenance);
+        self
     }
 
     /// Writes a bundle; the file appears whole or not at all.

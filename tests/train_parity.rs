@@ -38,7 +38,7 @@ fn loss_and_its_gradient_agree() {
         let labels: Vec<u8> = golden[&format!("{case}.labels")].1.iter().map(|&x| x as u8).collect();
         let device = device();
         let logits = Tensor::<B, 4>::from_data(TensorData::new(logits.clone(), shape.clone()), &device).require_grad();
-        let target = Target::new(&labels, [shape[0], shape[2], shape[3]], shape[1], &plain(), &device);
+        let target = Target::new(&labels, [shape[0], shape[2], shape[3]], shape[1], &plain());
         let loss = Loss::new(logits.clone(), &target, &plain());
         let expected = &figures[case]["f64"];
         for (name, ours) in [("total", &loss.total), ("ce", &loss.cross_entropy), ("dice", &loss.dice)] {
@@ -79,7 +79,7 @@ fn four_steps_of_the_original_recipe_agree() {
             let difference = tensors::difference(&ours, &data["first_train_logits_f64"].1);
             assert!(difference < 1e-4, "logits differ by {difference}");
         }
-        let target = Target::new(&labels, [2, 64, 64], 4, &plain(), &device);
+        let target = Target::new(&labels, [2, 64, 64], 4, &plain());
         let loss = Loss::new(logits, &target, &plain());
         for (name, ours) in [("loss", &loss.total), ("ce", &loss.cross_entropy), ("dice", &loss.dice)] {
             let difference = relative(f64::from(ours.clone().into_scalar()), step[name].as_f64().unwrap());

@@ -36,7 +36,7 @@ fn speed() {
         );
         let labels: Vec<u8> = (0..b * s * s).map(|i| ((i / 50) % 3) as u8).collect();
         let logits = student.network.forward_with(images, &mut pass);
-        let target = Target::new(&labels, [b, s, s], 3, &settings, &device);
+        let target = Target::new(&labels, [b, s, s], 3, &settings);
         let stages = pass.stages.drain(..).zip(&student.supervision).map(|(x, h)| h.forward(x)).collect();
         let loss = Loss::new(logits, &target, &settings).with_stages(stages, &target, &settings);
         let f = t.elapsed();

@@ -110,6 +110,7 @@ fn untrained_model() -> transunet::Result<Model> {
             source: Some("transunet demo".into()),
             code_version: Some(env!("CARGO_PKG_VERSION").into()),
             note: Some("random weights, not trained: its labels are noise".into()),
+            training: None,
         }),
         intended_use: Some("To show that everything works; never for patients.".into()),
         ..ModelConfig::undescribed(Architecture::tiny(128, labels.len() + 1))

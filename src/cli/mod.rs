@@ -2,6 +2,7 @@
 
 mod demo;
 mod devices;
+mod evaluate;
 mod failure;
 mod info;
 mod input;
@@ -54,6 +55,7 @@ struct CommandLine {
 enum Command {
     Segment(segment::Segment),
     Train(train::Train),
+    Evaluate(evaluate::Evaluate),
     Info(info::Info),
     Devices(devices::Devices),
     Demo(demo::Demo),
@@ -95,6 +97,7 @@ impl Command {
         match self {
             Command::Segment(segment) => segment.run(session),
             Command::Train(train) => train.run(session),
+            Command::Evaluate(evaluate) => evaluate.run(session),
             Command::Info(info) => info.run(session),
             Command::Devices(devices) => devices.run(session),
             Command::Demo(demo) => demo.run(session),

@@ -51,7 +51,8 @@ impl Train {
         let mut control = session.control();
         let device = Device::open(self.device).about(Code::Device)?;
         let base = folder_of(&self.config);
-        let plan = config.resolve(base, &mut control).about(Code::Input)?;
+        let mut plan = config.resolve(base, &mut control).about(Code::Input)?;
+        plan.command = format!("transunet train {}", self.config.display());
         session.print(&described(&plan));
         let outcome = run::run(&plan, &device, self.resume, &mut Told { session }, &mut control).about(Code::Output)?;
         drop(control);

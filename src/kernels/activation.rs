@@ -6,7 +6,7 @@ use super::operation::{Array, Operation};
 
 /// `e^x` to about 2e-7 relative; underflows to 0.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts (Cody and Waite); Taylor of e^r.
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0; // 1.5 * 2^23: rounds, and keeps n in the low bits

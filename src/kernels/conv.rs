@@ -1,5 +1,8 @@
 //! Convolution of `[b, in, h, w]` with a square kernel `[out, in, k, k]`, as matrix products of unrolled windows.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::gemm::{Strides, gemm};
@@ -44,7 +47,7 @@ impl Window {
     }
 
     /// Output columns whose input column `j * stride + shift - padding` exists.
-    fn columns(&self, shift: usize) -> std::ops::Range<usize> {
+    fn columns(&self, shift: usize) -> Range<usize> {
         let first = self.padding.saturating_sub(shift).div_ceil(self.stride);
         let end = (self.size[1] + self.padding).saturating_sub(shift).div_ceil(self.stride);
         first.min(self.out[1])..end.min(self.out[1]).max(first.min(self.out[1]))
@@ -56,7 +59,7 @@ impl Window {
     }
 
     /// Unrolls the windows of output rows `rows` of `image` `[in, h, w]` into `[len, rows * columns]`.
-    fn unroll(&self, image: &[f32], rows: std::ops::Range<usize>, cols: &mut [f32]) {
+    fn unroll(&self, image: &[f32], rows: Range<usize>, cols: &mut [f32]) {
         let width = rows.len() * self.out[1];
         let mut line = cols.chunks_exact_mut(width);
         for plane in image.chunks_exact(self.size[0] * self.size[1]) {
@@ -87,7 +90,7 @@ impl Window {
     }
 
     /// Adds unrolled windows back to where they came from: the transposed of [`Window::unroll`].
-    fn roll(&self, cols: &[f32], rows: std::ops::Range<usize>, image: &mut [f32]) {
+    fn roll(&self, cols: &[f32], rows: Range<usize>, image: &mut [f32]) {
         let width = rows.len() * self.out[1];
         let mut line = cols.chunks_exact(width);
         for plane in image.chunks_exact_mut(self.size[0] * self.size[1]) {
@@ -117,50 +120,76 @@ impl Convolution {
     }
 }
 
+thread_local! {
+    /// Unrolled windows, and a product that is copied: kept from call to call.
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// Lends two stretches of memory, whatever is in them.
+fn with_scratch(counts: [usize; 2], work: impl FnOnce(&mut [f32], &mut [f32])) {
+    SCRATCH.with_borrow_mut(|[a, b]| {
+        for (scratch, count) in [&mut *a, &mut *b].into_iter().zip(counts) {
+            if scratch.len() < count {
+                scratch.resize(count, 0.0);
+            }
+        }
+        work(&mut a[..counts[0]], &mut b[..counts[1]]);
+    });
+}
+
+/// Images from which on each is a task of its own; below, tiles of images are.
+const MANY: usize = 4;
+
 /// `weight` `[out, len]` times the unrolled windows of every image of `x`.
 fn convolve(window: &Window, x: &[f32], weight: &[f32], outputs: usize) -> Vec<f32> {
     let image = window.inputs * window.size[0] * window.size[1];
     let plane = window.out[0] * window.out[1];
     let batch = x.len() / image;
     let (tile, len) = (window.rows(), window.len());
+    let most = tile * window.out[1];
+    // The product for one tile of rows into `out`, whose rows are `apart` values apart.
+    let product = |source: &[f32], rows: Range<usize>, cols: &mut [f32], out: &mut [f32], apart: usize| {
+        let width = rows.len() * window.out[1];
+        let (b, b_at) = if window.trivial() {
+            (&source[rows.start * window.out[1]..], Strides::of_rows(plane))
+        } else {
+            window.unroll(source, rows, &mut cols[..len * width]);
+            (&cols[..len * width], Strides::of_rows(width))
+        };
+        gemm([outputs, len, width], weight, Strides::of_rows(len), b, b_at, out, Strides::of_rows(apart), false);
+    };
     let mut out = vec![0.0; batch * outputs * plane];
+    let unrolled = if window.trivial() { 0 } else { len * most };
+    if batch >= MANY {
+        out.par_chunks_exact_mut(outputs * plane).zip(x.par_chunks_exact(image)).for_each(|(out, source)| {
+            with_scratch([unrolled, 0], |cols, _| {
+                for first in (0..window.out[0]).step_by(tile) {
+                    let rows = first..(first + tile).min(window.out[0]);
+                    product(source, rows, cols, &mut out[first * window.out[1]..], plane);
+                }
+            });
+        });
+        return out;
+    }
     // One task for each image and tile of rows: the tile's part of every output plane.
     let tiles = window.out[0].div_ceil(tile);
     let mut tasks: Vec<(usize, usize, Vec<&mut [f32]>)> =
         (0..batch * tiles).map(|n| (n / tiles, n % tiles * tile, Vec::with_capacity(outputs))).collect();
     for (n, plane) in out.chunks_exact_mut(plane).enumerate() {
-        for (t, part) in plane.chunks_mut(tile * window.out[1]).enumerate() {
+        for (t, part) in plane.chunks_mut(most).enumerate() {
             tasks[n / outputs * tiles + t].2.push(part);
         }
     }
-    tasks.into_par_iter().for_each_init(
-        || (vec![0.0; len * tile * window.out[1]], vec![0.0; outputs * tile * window.out[1]]),
-        |(cols, product), (n, first, parts)| {
+    tasks.into_par_iter().for_each(|(n, first, parts)| {
+        with_scratch([unrolled, outputs * most], |cols, values| {
             let rows = first..(first + tile).min(window.out[0]);
             let width = rows.len() * window.out[1];
-            let source = &x[n * image..(n + 1) * image];
-            let product = &mut product[..outputs * width];
-            let (b, b_at) = if window.trivial() {
-                (&source[first * window.out[1]..], Strides::of_rows(plane))
-            } else {
-                window.unroll(source, rows, &mut cols[..len * width]);
-                (&cols[..len * width], Strides::of_rows(width))
-            };
-            gemm(
-                [outputs, len, width],
-                weight,
-                Strides::of_rows(len),
-                b,
-                b_at,
-                product,
-                Strides::of_rows(width),
-                false,
-            );
-            for (part, values) in parts.into_iter().zip(product.chunks_exact(width)) {
+            product(&x[n * image..(n + 1) * image], rows, cols, &mut values[..outputs * width], width);
+            for (part, values) in parts.into_iter().zip(values.chunks_exact(width)) {
                 part.copy_from_slice(values);
             }
-        },
-    );
+        });
+    });
     out
 }
 
@@ -170,9 +199,8 @@ fn spread(window: &Window, weight: &[f32], gradient: &[f32], outputs: usize, bat
     let plane = window.out[0] * window.out[1];
     let (tile, len) = (window.rows(), window.len());
     let mut out = vec![0.0; batch * image];
-    out.par_chunks_exact_mut(image).zip(gradient.par_chunks_exact(outputs * plane)).for_each_init(
-        || vec![0.0; len * tile * window.out[1]],
-        |cols, (out, gradient)| {
+    out.par_chunks_exact_mut(image).zip(gradient.par_chunks_exact(outputs * plane)).for_each(|(out, gradient)| {
+        with_scratch([len * tile * window.out[1], 0], |cols, _| {
             for first in (0..window.out[0]).step_by(tile) {
                 let rows = first..(first + tile).min(window.out[0]);
                 let width = rows.len() * window.out[1];
@@ -182,8 +210,8 @@ fn spread(window: &Window, weight: &[f32], gradient: &[f32], outputs: usize, bat
                 gemm([len, outputs, width], weight, of_weight, b, of_b, cols, Strides::of_rows(width), false);
                 window.roll(cols, rows, out);
             }
-        },
-    );
+        });
+    });
     out
 }
 

@@ -6,8 +6,11 @@ mod conv;
 mod gemm;
 mod norm;
 mod operation;
+mod segmentation_loss;
 
-use burn::tensor::activation::relu;
+use std::sync::Arc;
+
+use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::backend::Backend;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
@@ -18,6 +21,7 @@ use burn_flex::Flex;
 
 use norm::{Normalization, Sets};
 use operation::{Runs, primitive, whole};
+pub use segmentation_loss::LossWeights;
 
 /// A backend that the network runs on. The provided methods are in terms of Burn's operations.
 pub trait Kernels: Backend {
@@ -96,7 +100,38 @@ pub trait Kernels: Backend {
     fn softmax_of(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
         burn::tensor::activation::softmax(x, 3)
     }
+
+    /// Loss of logits `[b, c, h, w]`, `[1]`; also cross-entropy and 1 - Dice alone, `[1]` each, without gradients.
+    fn segmentation_loss(
+        logits: Tensor<Self, 4>,
+        (shares, valid): Shares,
+        weights: LossWeights,
+    ) -> [Tensor<Self, 1>; 3] {
+        let shape @ [batch, classes, height, width] = logits.dims();
+        let device = logits.device();
+        let shares = Tensor::from_data(TensorData::new(shares.to_vec(), shape), &device);
+        let valid =
+            valid.map(|valid| Tensor::from_data(TensorData::new(valid.to_vec(), [batch, 1, height, width]), &device));
+        let by_class = |x: Tensor<Self, 4>| x.sum_dim(3).sum_dim(2).sum_dim(0).reshape([classes]);
+        let of_classes: Vec<f32> = weights.classes.iter().map(|&weight| weight as f32).collect();
+        let of_classes = Tensor::<Self, 1>::from_data(TensorData::new(of_classes, [classes]), &device);
+        let log_p = log_softmax(logits, 1);
+        let likelihood = by_class(log_p.clone() * shares.clone()) * of_classes.clone();
+        let cross_entropy = likelihood.sum() / -weights.total.max(1e-12);
+        let p = match valid {
+            Some(valid) => log_p.exp() * valid,
+            None => log_p.exp(),
+        };
+        let shared = by_class(p.clone() * shares.clone()) * 2.0 + weights.smooth;
+        let own = by_class(p.square()) + by_class(shares.square()) + weights.smooth;
+        let dice = ((-(shared / own) + 1.0) * of_classes).sum() / classes as f64;
+        let total = cross_entropy.clone() * weights.cross_entropy + dice.clone() * weights.dice;
+        [total, cross_entropy.detach(), dice.detach()]
+    }
 }
+
+/// Share of each class in each pixel, `[b, c, h, w]`, and of each pixel that counts, `[b, 1, h, w]` where not all do.
+pub type Shares = (Arc<Vec<f32>>, Option<Arc<Vec<f32>>>);
 
 /// `(x - mean) / sqrt(variance + epsilon)` over the last dimension, biased variance.
 fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
@@ -178,6 +213,19 @@ macro_rules! on_cpu {
 
             fn softmax_of(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
                 whole(Self::apply(activation::Softmax, [primitive(x)]).0)
+            }
+
+            fn segmentation_loss(
+                logits: Tensor<Self, 4>,
+                (shares, valid): Shares,
+                weights: LossWeights,
+            ) -> [Tensor<Self, 1>; 3] {
+                let device = logits.device();
+                let operation = segmentation_loss::SegmentationLoss { weights, shares, valid };
+                let (total, parts) = Self::apply(operation, [primitive(logits)]);
+                let [cross_entropy, dice] = [parts.cross_entropy, parts.dice]
+                    .map(|x| Tensor::from_data(TensorData::new(vec![x as f32], [1]), &device));
+                [whole(total), cross_entropy, dice]
             }
         }
     };

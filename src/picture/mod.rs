@@ -1,8 +1,9 @@
 //! A contact sheet: slices of the source with their labels on top, as a PNG for people to look at first.
 
 mod canvas;
+mod comparison;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use canvas::{Canvas, Rgb, TEXT_HEIGHT, nearest, resample, shortened, text_width};
@@ -12,6 +13,8 @@ use crate::error::Result;
 use crate::geometry::{Geometry, Vec3};
 use crate::labelmap::Labelmap;
 use crate::labels::Label;
+
+pub use comparison::comparison;
 
 /// How a contact sheet looks.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,14 +51,16 @@ const LINE: usize = TEXT_HEIGHT + 6;
 /// Writes the sheet as PNG; the file appears whole or not at all.
 pub fn write_contact_sheet(labelmap: &Labelmap, path: &Path, style: &Style) -> Result<()> {
     let sheet = draw(labelmap, style)?;
-    atomic_file::write(path, |file| {
-        let size = |n: usize| u32::try_from(n).map_err(io::Error::other);
-        let mut encoder = png::Encoder::new(file, size(sheet.width)?, size(sheet.height)?);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.write_header()?.write_image_data(&sheet.pixels)?;
-        Ok(())
-    })
+    atomic_file::write(path, |mut file| encode(&sheet, &mut file))
+}
+
+fn encode(canvas: &Canvas, out: &mut impl Write) -> io::Result<()> {
+    let size = |n: usize| u32::try_from(n).map_err(io::Error::other);
+    let mut encoder = png::Encoder::new(out, size(canvas.width)?, size(canvas.height)?);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header()?.write_image_data(&canvas.pixels)?;
+    Ok(())
 }
 
 fn draw(labelmap: &Labelmap, style: &Style) -> Result<Canvas> {

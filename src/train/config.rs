@@ -92,6 +92,8 @@ pub struct Run {
     pub checkpoint_minutes: f64,
     /// Bytes.
     pub cache: u64,
+    /// What makes the run again, for its report.
+    pub command: String,
 }
 
 /// How long a run is.
@@ -161,6 +163,7 @@ impl TrainConfig {
             validations: self.validations,
             checkpoint_minutes: self.checkpoint_minutes,
             cache: self.cache << 20,
+            command: String::new(),
         })
     }
 

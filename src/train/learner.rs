@@ -144,7 +144,7 @@ impl<B: Learns> OnDevice<B> {
         };
         let images = TensorData::new(batch.images.clone(), [count, 1, height, width]);
         let logits = student.network.forward_with(Tensor::from_data(images, &self.device), &mut pass);
-        let target = Target::new(&batch.labels, [count, height, width], self.classes, &recipe.loss, &self.device);
+        let target = Target::new(&batch.labels, [count, height, width], self.classes, &recipe.loss);
         let stages = pass.stages.drain(..).zip(&student.supervision).map(|(x, head)| head.forward(x)).collect();
         Ok(Loss::new(logits, &target, &recipe.loss).with_stages(stages, &target, &recipe.loss))
     }

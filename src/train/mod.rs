@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod finish;
 pub mod learner;
 pub mod loss;
 pub mod optimizer;

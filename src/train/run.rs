@@ -7,12 +7,15 @@ use std::time::Instant;
 
 use super::checkpoint::{self, Best, Standing};
 use super::config::{Length, Run};
+use super::finish::finish;
 use super::learner::{self, Learner, State, Step};
 use super::student::NETWORK;
 use super::validate::{self, Validation};
+use crate::atomic_file;
 use crate::control::{Control, Progress, Stage};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::journal::Journal;
 use crate::loader::{Batch, Loader, PreparedCase, Sampling, Source, prepare};
 use crate::model::Model;
 use crate::network::initial_values;
@@ -23,6 +26,8 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 const BEST: &str = "best.safetensors";
 /// The result.
 pub const MODEL: &str = "model.safetensors";
+/// The settings with everything spelled out.
+pub const SETTINGS: &str = "settings.yaml";
 /// A file of this name in the run's folder stops it.
 pub const STOP: &str = "stop";
 
@@ -38,8 +43,15 @@ pub struct Outcome {
     pub stopped: bool,
 }
 
-/// Told what happens, besides progress: for journals.
+/// Told what happens, besides progress.
 pub trait Witness {
+    /// After update `number`, counted from 1.
+    fn step(&mut self, number: u64, epoch: f64, step: &Step, seconds: f64) -> Result<()>;
+
+    fn validation(&mut self, number: u64, epoch: f64, validation: &Validation, best: bool) -> Result<()>;
+}
+
+impl Witness for () {
     fn step(&mut self, _number: u64, _epoch: f64, _step: &Step, _seconds: f64) -> Result<()> {
         Ok(())
     }
@@ -47,14 +59,7 @@ pub trait Witness {
     fn validation(&mut self, _number: u64, _epoch: f64, _validation: &Validation, _best: bool) -> Result<()> {
         Ok(())
     }
-
-    /// Before a checkpoint is written: what was told must be on disk.
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
-
-impl Witness for () {}
 
 /// Trains. With `resume` it goes on from the folder's checkpoint; without, a folder that has one is refused.
 pub fn run(
@@ -100,6 +105,9 @@ pub fn run(
         (begin(run, device)?, standing)
     };
 
+    let settings = described(run, total)?;
+    atomic_file::write(&at(SETTINGS), |out| out.write_all(settings.as_bytes()))?;
+    let mut journal = Journal::open(&run.output, &run.dataset.labels, there.then_some(standing.step))?;
     let started = Instant::now();
     let before = standing.seconds;
     let mut saved = Instant::now();
@@ -121,12 +129,14 @@ pub fn run(
         let step = learner.step(&batches, number, total)?;
         if !step.loss.is_finite() || !step.gradient_norm.is_finite() {
             standing.tensors.clear();
-            save(&at(CHECKPOINT), learner.as_ref(), &mut standing, witness)?;
+            save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
             return Err(diverged(run, number, &step, &batches));
         }
         standing.step += 1;
         let epoch = standing.step as f64 / per_epoch;
-        witness.step(standing.step, epoch, &step, began.elapsed().as_secs_f64())?;
+        let seconds = began.elapsed().as_secs_f64();
+        journal.step(standing.step, epoch, &step, seconds)?;
+        witness.step(standing.step, epoch, &step, seconds)?;
         progress.loss = step.loss;
         if due(standing.step, total, run.validations) && !run.parts.validation.is_empty() {
             let found = match validate::dice(run, device, &learner.weights()?, control) {
@@ -143,21 +153,31 @@ pub fn run(
                 bundle(run, device, learner.weights()?)?.save(&at(BEST))?;
             }
             progress.dice = found.mean_dice;
+            journal.validation(standing.step, epoch, &found, best)?;
             witness.validation(standing.step, epoch, &found, best)?;
         }
         if saved.elapsed().as_secs_f64() > 60.0 * run.checkpoint_minutes {
             standing.seconds = before + started.elapsed().as_secs_f64();
-            save(&at(CHECKPOINT), learner.as_ref(), &mut standing, witness)?;
+            save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
             saved = Instant::now();
         }
     }
     standing.seconds = before + started.elapsed().as_secs_f64();
-    save(&at(CHECKPOINT), learner.as_ref(), &mut standing, witness)?;
+    save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
     let model = match standing.best {
         Some(_) => Model::load(device, &at(BEST))?,
         None => bundle(run, device, learner.weights()?)?,
     };
-    model.save(&at(MODEL))?;
+    // Asked to stop, people wait for it: the report of a stopped run has what is known.
+    finish(
+        run,
+        device,
+        model,
+        &standing,
+        journal.history(),
+        !stopped,
+        &mut if stopped { Control::none() } else { std::mem::take(control) },
+    )?;
     Ok(Outcome { bundle: at(MODEL), steps: standing.step, total_steps: total, best: standing.best, stopped })
 }
 
@@ -171,11 +191,31 @@ fn next(batches: &std::sync::mpsc::Receiver<Result<Batch>>) -> Result<Batch> {
     batches.recv().map_err(|_| Error::Internal("the batches ended early".into()))?
 }
 
-fn save(path: &Path, learner: &dyn Learner, standing: &mut Standing, witness: &mut dyn Witness) -> Result<()> {
-    witness.flush()?;
+fn save(path: &Path, learner: &dyn Learner, standing: &mut Standing, journal: &mut Journal) -> Result<()> {
+    journal.flush()?;
     let state = learner.state()?;
     standing.tensors = checkpoint::digest(&state);
     checkpoint::save(path, &state, standing)
+}
+
+/// Everything that was decided, as YAML.
+fn described(run: &Run, steps: u64) -> Result<String> {
+    #[derive(serde::Serialize)]
+    struct Settings<'a> {
+        steps: u64,
+        recipe: &'a super::settings::Recipe,
+        model: &'a crate::config::ModelConfig,
+        train: Vec<&'a str>,
+        validation: Vec<&'a str>,
+    }
+    let ids = |cases: &[usize]| cases.iter().map(|&case| run.dataset.cases[case].id.as_str()).collect();
+    crate::config::to_yaml(&Settings {
+        steps,
+        recipe: &run.recipe,
+        model: &run.model,
+        train: ids(&run.parts.train),
+        validation: ids(&run.parts.validation),
+    })
 }
 
 /// Settings, sizes and data that the weights depend on.

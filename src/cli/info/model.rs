@@ -105,6 +105,22 @@ fn describe(f: &mut fmt::Formatter<'_>, config: &ModelConfig) -> fmt::Result {
             fact(f, label, text)?;
         }
     }
+    if let Some(card) = provenance.and_then(|from| from.training.as_ref()) {
+        let cases = format!("{} ({} cases, {} to validate)", card.data, card.training_cases, card.validation_cases);
+        fact(f, "Trained on", cases)?;
+        fact(
+            f,
+            "Training",
+            format!("{} steps in {:.0} min on {}, seed {}", card.steps, card.seconds / 60.0, card.device, card.seed),
+        )?;
+        for figures in &card.validation {
+            let text = format!(
+                "Dice {:.4}, worst case {:.4}, HD95 {:.2} mm: {}",
+                figures.dice_mean, figures.dice_worst, figures.hd95_mm_mean, figures.label
+            );
+            fact(f, "Validation", text)?;
+        }
+    }
     let mut labels = Table::new(&["Value", "Label", "Colour", "Code"], &[true, false, false, false]);
     for label in &config.labels {
         let [r, g, b] = label.rgb();
@@ -168,8 +184,9 @@ fn input(config: &ModelConfig) -> String {
         Intensity::Zscore => "intensities by mean and deviation".into(),
     };
     let [height, width] = config.input_size();
-    format!(
-        "{plane}, resized to {width} x {height}, {intensity}, {}",
-        table::plural(config.architecture.channels, "channel")
-    )
+    let size = match config.input.spacing {
+        Some([rows, columns]) => format!("resampled to {columns} x {rows} mm on a canvas of {width} x {height}"),
+        None => format!("resized to {width} x {height}"),
+    };
+    format!("{plane}, {size}, {intensity}, {}", table::plural(config.architecture.channels, "channel"))
 }

@@ -1,0 +1,96 @@
+//! Line charts as SVG, for people who open a report in a browser.
+
+use super::html::escaped;
+
+/// One line of a chart.
+pub struct Series {
+    pub name: String,
+    /// CSS colour.
+    pub color: String,
+    pub points: Vec<(f64, f64)>,
+}
+
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 56.0;
+const BOTTOM: f64 = 30.0;
+const TOP: f64 = 14.0;
+/// Points that a line keeps; more cannot be seen.
+const MOST: usize = 800;
+
+/// A chart of `series` over steps; `logarithmic` in y.
+pub fn chart(title: &str, series: &[Series], logarithmic: bool) -> String {
+    let height = |y: f64| if logarithmic { y.max(1e-12).log10() } else { y };
+    let all = || series.iter().flat_map(|series| &series.points).filter(|(x, y)| x.is_finite() && y.is_finite());
+    let most_x = all().fold(1.0, |most: f64, (x, _)| most.max(*x));
+    let (mut low, mut high) = all()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (_, y)| (low.min(height(*y)), high.max(height(*y))));
+    if low > high {
+        return String::new();
+    }
+    if high - low < 1e-9 {
+        (low, high) = (low - 0.5, high + 0.5);
+    }
+    let place = |x: f64, y: f64| {
+        let across = LEFT + (WIDTH - LEFT - 10.0) * x / most_x;
+        let up = (HEIGHT - BOTTOM) - (HEIGHT - BOTTOM - TOP) * (height(y) - low) / (high - low);
+        (across, up)
+    };
+    let mut svg = format!(
+        "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">",
+        escaped(title)
+    );
+    for n in 0..5 {
+        let part = f64::from(n) / 4.0;
+        let y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * part;
+        let value = low + (high - low) * part;
+        let value = if logarithmic { 10f64.powf(value) } else { value };
+        svg += &format!(
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+             <text class=\"axis\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            WIDTH - 10.0,
+            LEFT - 6.0,
+            y + 4.0,
+            brief(value)
+        );
+        let (x, _) = place(most_x * part, 1.0);
+        svg += &format!(
+            "<text class=\"axis\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0}</text>",
+            HEIGHT - 10.0,
+            most_x * part
+        );
+    }
+    for series in series {
+        let points: Vec<String> = thinned(&series.points)
+            .into_iter()
+            .map(|(x, y)| place(x, y))
+            .map(|(x, y)| format!("{x:.1},{y:.1}"))
+            .collect();
+        svg += &format!("<polyline style=\"stroke:{}\" points=\"{}\"/>", series.color, points.join(" "));
+    }
+    svg += "</svg><div class=\"legend\">";
+    for series in series.iter().filter(|series| !series.name.is_empty()) {
+        svg += &format!("<span><i style=\"background:{}\"></i>{}</span>", series.color, escaped(&series.name));
+    }
+    svg + "</div></figure>"
+}
+
+/// Means of equal stretches, where there are more points than can be seen.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let stretch = points.len().div_ceil(MOST).max(1);
+    let mean = |points: &[(f64, f64)]| {
+        let count = points.len() as f64;
+        (points.iter().map(|p| p.0).sum::<f64>() / count, points.iter().map(|p| p.1).sum::<f64>() / count)
+    };
+    points.chunks(stretch).map(mean).filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+}
+
+fn brief(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        x if !(1e-3..1e4).contains(&x) => format!("{value:.1e}"),
+        x if x < 1.0 => format!("{value:.3}"),
+        x if x < 100.0 => format!("{value:.2}"),
+        _ => format!("{value:.0}"),
+    }
+}

@@ -1,0 +1,117 @@
+//! The end of a run: the model scored on every validation case, its card, its bundle, the report.
+
+use std::fs;
+
+use super::checkpoint::Standing;
+use super::config::Run;
+use crate::atomic_file;
+use crate::config::{Provenance, TrainingCard, ValidationFigures, to_yaml};
+use crate::control::{Control, Progress, Stage};
+use crate::device::Device;
+use crate::error::Result;
+use crate::infer::{SegmentOptions, segment};
+use crate::journal::History;
+use crate::metrics::{LabelScore, Rules, scores, summarize};
+use crate::model::Model;
+use crate::picture::comparison;
+use crate::report::{CaseResult, Report, model_card};
+
+/// mm within which surfaces count as the same.
+const TOLERANCE: f64 = 1.0;
+/// Cases with pictures, worst and best.
+const WORST: usize = 4;
+const BEST: usize = 2;
+
+/// Scores of `model` on every validation case, with pictures of some.
+pub fn judge(run: &Run, model: &Model, control: &mut Control) -> Result<Vec<CaseResult>> {
+    let count = run.parts.validation.len();
+    let rules = match run.model.compat {
+        Some(_) => Rules::TransUnet2021,
+        None => Rules::Standard,
+    };
+    let mut cases = Vec::with_capacity(count);
+    for (n, &index) in run.parts.validation.iter().enumerate() {
+        control.report(Progress::of(Stage::Validate, n, count))?;
+        let case = &run.dataset.cases[index];
+        let (volume, truth) = case.load()?;
+        let found =
+            segment(model, &volume, &SegmentOptions::default(), &mut Control::none()).map_err(|e| e.at(case))?;
+        let scores = scores(found.voxels(), &truth, volume.geometry(), &run.dataset.labels, rules, TOLERANCE)?;
+        let picture = comparison(&found, &truth, 3, 300)?;
+        cases.push(CaseResult { id: case.id.clone(), scores, picture: Some(picture) });
+        keep_extremes(&mut cases);
+    }
+    Ok(cases)
+}
+
+/// Drops the pictures of cases that are neither among the worst nor the best so far.
+fn keep_extremes(cases: &mut [CaseResult]) {
+    let mut order: Vec<usize> = (0..cases.len()).filter(|&n| cases[n].picture.is_some()).collect();
+    order.sort_by(|&a, &b| cases[a].mean_dice().unwrap_or(0.0).total_cmp(&cases[b].mean_dice().unwrap_or(0.0)));
+    if order.len() > WORST + BEST {
+        order[WORST..order.len() - BEST].iter().for_each(|&n| cases[n].picture = None);
+    }
+}
+
+/// Writes `model.safetensors` with its card inside, `model.md` and `report.html` into the run's folder.
+pub fn finish(
+    run: &Run,
+    device: &Device,
+    model: Model,
+    standing: &Standing,
+    history: &History,
+    finished: bool,
+    control: &mut Control,
+) -> Result<()> {
+    let cases = judge(run, &model, control)?;
+    let card = TrainingCard {
+        data: run.dataset.name.clone(),
+        training_cases: run.parts.train.len(),
+        validation_cases: run.parts.validation.len(),
+        run: standing.run.clone(),
+        seed: run.recipe.seed,
+        steps: standing.best.map_or(standing.step, |best| best.step),
+        seconds: standing.seconds.round(),
+        device: device.info().name.clone(),
+        recipe: to_yaml(&run.recipe)?,
+        validation: figures(run, &cases),
+    };
+    let provenance = Provenance {
+        source: Some("trained by transunet".into()),
+        code_version: Some(format!("transunet {}", env!("CARGO_PKG_VERSION"))),
+        note: None,
+        training: Some(card),
+    };
+    let model = model.with_provenance(provenance);
+    model.save(&run.output.join(super::run::MODEL))?;
+    let card = model_card(model.config());
+    atomic_file::write(&run.output.join("model.md"), |out| out.write_all(card.as_bytes()))?;
+    Report {
+        model: model.config(),
+        history,
+        cases: &cases,
+        settings: fs::read_to_string(run.output.join(super::run::SETTINGS)).unwrap_or_default(),
+        command: run.command.clone(),
+        finished,
+    }
+    .write(&run.output.join("report.html"))
+}
+
+fn figures(run: &Run, cases: &[CaseResult]) -> Vec<ValidationFigures> {
+    let of = |value: u8, figure: fn(&LabelScore) -> Option<f64>| {
+        let scores = cases.iter().flat_map(|case| &case.scores).filter(move |score| score.value == value);
+        summarize(scores.filter_map(figure))
+    };
+    let each = run.dataset.labels.iter().filter_map(|label| {
+        let dice = of(label.value, |score| score.dice)?;
+        Some(ValidationFigures {
+            label: label.name.clone(),
+            dice_mean: dice.mean,
+            dice_median: dice.median,
+            dice_worst: dice.lowest,
+            hd95_mm_mean: of(label.value, |score| score.hd95).map_or(0.0, |hd95| hd95.mean),
+            surface_dice_1mm_mean: of(label.value, |score| score.surface_dice).map_or(0.0, |dice| dice.mean),
+        })
+    });
+    each.collect()
+}
