@@ -46,6 +46,7 @@
 #define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL}
+#define TRANSUNET_TRAIN_OPTIONS_INIT {sizeof(transunet_train_options), NULL, NULL, 0, 0}
 #define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0}
 #define TRANSUNET_PICTURE_OPTIONS_INIT {sizeof(transunet_picture_options), 0.0, 0.0, 0.0, 0, 0}
 #define TRANSUNET_GEOMETRY_INIT                                                                             \
@@ -382,6 +383,29 @@ typedef struct transunet_picture_options {
    */
   uint32_t tile;
 } transunet_picture_options;
+
+/**
+ * Start from TRANSUNET_TRAIN_OPTIONS_INIT. Zero in a field means its default.
+ */
+typedef struct transunet_train_options {
+  size_t struct_size;
+  /**
+   * The folder of the data, instead of the configuration's; NULL = the configuration's.
+   */
+  const char *data_folder;
+  /**
+   * The folder that the run writes to, instead of the configuration's; NULL = the configuration's.
+   */
+  const char *output_folder;
+  /**
+   * 1: go on from the output folder's checkpoint. 0: refuse a folder that has one.
+   */
+  int32_t resume;
+  /**
+   * 0.
+   */
+  int32_t reserved;
+} transunet_train_options;
 
 /**
  * Success.
@@ -905,6 +929,22 @@ transunet_status transunet_labelmap_write_picture(const struct transunet_labelma
  * Frees a label map; NULL does nothing.
  */
 TRANSUNET_API void transunet_labelmap_free(struct transunet_labelmap *labelmap);
+
+/**
+ * Trains as the YAML file at `config_path` says. Blocks, for hours; `options` and `control` may be NULL. Progress events
+ * of stage TRAIN count steps and carry epoch, loss and the latest validation's Dice. Once steps are made, cancelling stops
+ * the run after its step and is no failure: its checkpoint, report and model are written, and it can be resumed. `*out`
+ * is the model, also written as model.safetensors into the output folder. Free it with transunet_model_free.
+ * Statuses: INVALID_ARGUMENT, CONFIG, IO, VOLUME_FORMAT, DICOM_PARSE, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST,
+ * OUT_OF_MEMORY, DIVERGED, CANCELLED.
+ */
+TRANSUNET_API
+transunet_status transunet_train(const struct transunet_runtime *runtime,
+                                 const char *config_path,
+                                 const struct transunet_train_options *options,
+                                 const struct transunet_control *control,
+                                 struct transunet_model **out,
+                                 struct transunet_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -47,7 +47,11 @@ pub struct ModelConfig {
 
 /// How a volume becomes input of the network.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "a map with plane, orientation, size, spacing and intensity")]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a map with plane, orientation, size, spacing, context and intensity"
+)]
 pub struct Input {
     /// Which planes of the volume are the network's slices.
     pub plane: Plane,
@@ -61,7 +65,15 @@ pub struct Input {
     /// multiples of 16 for larger slices; `None` stretches every slice to `size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spacing: Option<[f64; 2]>,
+    /// Neighbouring slices on each side that the network sees too, as channels before and after the slice's own; the
+    /// first and last slices stand in for those beyond.
+    #[serde(skip_serializing_if = "none")]
+    pub context: usize,
     pub intensity: Intensity,
+}
+
+fn none(count: &usize) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,6 +298,11 @@ impl ModelConfig {
             intended_use: None,
             compat: None,
         }
+    }
+
+    /// Channels of the network's input: the slice and its neighbours.
+    pub fn input_channels(&self) -> usize {
+        2 * self.input.context + 1
     }
 
     /// Height and width of the slices that the network sees.

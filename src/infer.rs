@@ -72,7 +72,7 @@ pub fn segment(
     Labelmap::new(volume.clone(), voxels, config.labels.clone(), algorithm)
 }
 
-/// Network input of slices `first..first + count`: `[count, 1, h, w]`.
+/// Network input of slices `first..first + count`: `[count, channels, h, w]`.
 struct Batch {
     first: usize,
     count: usize,
@@ -81,7 +81,7 @@ struct Batch {
 
 /// Prepares batches one ahead of the network; stops at the first failure and when nobody listens any more.
 fn read_batches(preprocessor: &Preprocessor, batch: usize, send: &SyncSender<Result<Batch>>) {
-    let slice_len = preprocessor.size().iter().product();
+    let slice_len = preprocessor.channels() * preprocessor.size().iter().product::<usize>();
     for first in (0..preprocessor.slices()).step_by(batch) {
         let count = batch.min(preprocessor.slices() - first);
         let mut pixels = vec![0.0; count * slice_len];
@@ -110,7 +110,7 @@ fn run_batches(
     while let Ok(batch) = batches.recv() {
         let Batch { first, count, pixels } = batch?;
         let Classified { labels, probabilities: classes } =
-            model.classify(pixels, [count, 1, height, width], probabilities.is_some())?;
+            model.classify(pixels, [count, preprocessor.channels(), height, width], probabilities.is_some())?;
         if let (Some(writer), Some(classes)) = (probabilities.as_deref_mut(), classes) {
             writer.store(&classes)?;
         }

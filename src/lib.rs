@@ -31,7 +31,7 @@ pub mod picture;
 pub mod placement;
 pub mod preprocess;
 mod probabilities;
-mod random;
+pub mod random;
 pub mod report;
 pub mod resize;
 pub mod statistics;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Compat, ModelConfig};
 use crate::control::{Control, Progress, Stage};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::intensity::{self, Scaling};
 use crate::orient::View;
 use crate::placement::Placement;
@@ -19,6 +19,7 @@ pub struct Preprocessor {
     view: View,
     scaling: Scaling,
     placement: Placement,
+    context: usize,
     input: Resampler,
     labels: Nearest,
     probabilities: Resampler,
@@ -49,6 +50,7 @@ impl Preprocessor {
         Ok(Preprocessor {
             scaling,
             placement,
+            context: input.context,
             input: Resampler::new(own, size, Order::Cubic, edge)?,
             labels: Nearest::new(size, own, edge)?,
             probabilities: Resampler::new(size, own, Order::Linear, edge)?,
@@ -86,9 +88,26 @@ impl Preprocessor {
         Ok(pixels)
     }
 
-    /// Fills `out`, `[h, w]`, with network slice `k`; 0 around it. May be called from several threads at once.
+    /// Channels of a network slice.
+    pub fn channels(&self) -> usize {
+        2 * self.context + 1
+    }
+
+    /// Fills `out`, `[channels, h, w]`, with network slice `k` and its neighbours; 0 around them. May be called from several
+    /// threads at once.
     pub fn slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
-        self.prepare(&self.own_slice(k)?, out)
+        let len = self.placement.len();
+        if out.len() != self.channels() * len {
+            return Err(Error::Internal(format!(
+                "slice into {} values, expected {}",
+                out.len(),
+                self.channels() * len
+            )));
+        }
+        for (n, out) in out.chunks_exact_mut(len).enumerate() {
+            self.prepare(&self.own_slice(neighbour(k, n, self.context, self.slices()))?, out)?;
+        }
+        Ok(())
     }
 
     /// The second half of [`Preprocessor::slice`]: `pixels` of the slice's own size, resized and placed.
@@ -116,4 +135,9 @@ impl Preprocessor {
         self.probabilities.apply(&self.placement.cut(probabilities), &mut pixels)?;
         self.view.place(k, &pixels, target)
     }
+}
+
+/// The slice that is channel `n` of slice `k`, of `slices`.
+pub(crate) fn neighbour(k: usize, n: usize, context: usize, slices: usize) -> usize {
+    (k + n).saturating_sub(context).min(slices - 1)
 }

@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "common/discs.rs"]
+mod discs;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -44,6 +46,7 @@ fn header_compiles_alone_and_twice() {
         static transunet_runtime_options runtime = TRANSUNET_RUNTIME_OPTIONS_INIT;
         static transunet_volume_options volume = TRANSUNET_VOLUME_OPTIONS_INIT;
         static transunet_segment_options segment = TRANSUNET_SEGMENT_OPTIONS_INIT;
+        static transunet_train_options train = TRANSUNET_TRAIN_OPTIONS_INIT;
         static transunet_seg_options seg = TRANSUNET_SEG_OPTIONS_INIT;
         static transunet_picture_options picture = TRANSUNET_PICTURE_OPTIONS_INIT;
         static transunet_geometry geometry = TRANSUNET_GEOMETRY_INIT;
@@ -51,7 +54,7 @@ fn header_compiles_alone_and_twice() {
         size_t used(void);
         size_t used(void) {
             return control.struct_size + runtime.struct_size + volume.struct_size + segment.struct_size
-                + seg.struct_size + picture.struct_size + geometry.struct_size + label.struct_size;
+                + train.struct_size + seg.struct_size + picture.struct_size + geometry.struct_size + label.struct_size;
         }\n";
     for (compiler, ending, standards) in
         [("cc", "c", &["c99", "c11", "c17"][..]), ("c++", "cpp", &["c++11", "c++14", "c++17", "c++20"][..])]
@@ -177,6 +180,13 @@ fn models_segment_volumes() {
     let model = program.folder.path().join("tiny.safetensors");
     tiny_bundle(&model);
     run(program.command().arg(&model));
+}
+
+#[test]
+fn models_are_trained() {
+    let Some(program) = Program::build("train.c", "cc", "c99") else { return };
+    let set = discs::Set::new();
+    run(program.command().arg(set.config("out", "")).arg(set.at("data")).arg(set.at("elsewhere")));
 }
 
 /// Drivers, NVRTC and headers that are absent, refuse, or do not go together: an error or the CPU, never a crash.

@@ -4,7 +4,7 @@ use super::LowData;
 use crate::random::Random;
 
 impl LowData {
-    /// Changes `pixels` `[h, w]` in place; each change happens to some slices.
+    /// Changes `pixels` `[channels, h, w]` in place, channels alike; each change happens to some samples.
     pub(super) fn change_intensity(&self, pixels: &mut [f32], size: [usize; 2], random: &mut Random) {
         if random.happens(0.3) {
             let gamma = random.between(-self.gamma.ln(), self.gamma.ln()).exp() as f32;
@@ -21,7 +21,8 @@ impl LowData {
             }
         }
         if random.happens(0.2) {
-            blur(pixels, size, random.between(0.3, 1.0) * self.blur);
+            let sigma = random.between(0.3, 1.0) * self.blur;
+            pixels.chunks_exact_mut(size[0] * size[1]).for_each(|slice| blur(slice, size, sigma));
         }
         if random.happens(0.3) {
             let deviation = random.between(0.0, self.noise);

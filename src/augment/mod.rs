@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Augmentation {
     }
 }
 
-/// Slice and labels of one size, row by row.
+/// A slice, or several as channels, and labels of one size, row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub pixels: Vec<f32>,
@@ -135,9 +135,9 @@ pub struct Sample {
 
 impl LowData {
     /// Warps a slice of its own size onto the canvas, then changes its intensities.
-    pub fn apply(&self, slice: &[f32], labels: &[u8], placement: &Placement, random: &mut Random) -> Sample {
+    pub fn apply(&self, sample: &Sample, placement: &Placement, random: &mut Random) -> Sample {
         let warp = self.draw(placement, random);
-        let mut sample = warp.apply(slice, labels, placement);
+        let mut sample = warp.apply(sample, placement);
         self.change_intensity(&mut sample.pixels, placement.canvas, random);
         sample
     }

@@ -11,13 +11,15 @@ type Size = [usize; 2];
 pub(crate) fn augment(sample: Sample, size: Size, random: &mut Random) -> (Sample, Size) {
     if random.unit() > 0.5 {
         let (quarters, axis) = (random.below(4), random.below(2));
-        let (pixels, turned) = turn(&sample.pixels, size, quarters, axis);
-        let (labels, _) = turn(&sample.labels, size, quarters, axis);
+        let channels = sample.pixels.chunks_exact(sample.labels.len());
+        let pixels = channels.flat_map(|slice| turn(slice, size, quarters, axis).0).collect();
+        let (labels, turned) = turn(&sample.labels, size, quarters, axis);
         return (Sample { pixels, labels }, turned);
     }
     if random.unit() > 0.5 {
         let angle = random.below(40) as f64 - 20.0;
-        let pixels = rotate(&sample.pixels, size, angle);
+        let channels = sample.pixels.chunks_exact(sample.labels.len());
+        let pixels = channels.flat_map(|slice| rotate(slice, size, angle)).collect();
         return (Sample { pixels, labels: rotate(&sample.labels, size, angle) }, size);
     }
     (sample, size)

@@ -33,12 +33,16 @@ impl Warp {
         self
     }
 
-    /// `slice` and `labels` of the placement's own size on its canvas. Outside of the slice both are 0.
-    pub fn apply(&self, slice: &[f32], labels: &[u8], placement: &Placement) -> Sample {
+    /// A sample of the placement's own size on its canvas. Outside of the slice pixels and labels are 0.
+    pub fn apply(&self, sample: &Sample, placement: &Placement) -> Sample {
         let [height, width] = placement.canvas;
-        let spline = Spline::new(slice, placement.own);
+        let (labels, plane) = (&sample.labels, height * width);
+        let splines: Vec<_> =
+            sample.pixels.chunks_exact(labels.len()).map(|slice| Spline::new(slice, placement.own)).collect();
         let center = [height, width].map(|side| (side as f64 - 1.0) / 2.0);
-        let mut sample = Sample { pixels: vec![0.0; height * width], labels: vec![0; height * width] };
+        let mut out = Sample { pixels: vec![0.0; splines.len() * plane], labels: vec![0; plane] };
+        let origin = placement.source([0.0; 2]);
+        let margin = [0, 1].map(|a| ((placement.source([1.0; 2])[a] - origin[a]) / 2.0).max(1e-6));
         let columns: Vec<_> = (0..width).map(|x| weights(x, width)).collect();
         for y in 0..height {
             let rows = weights(y, height);
@@ -56,16 +60,18 @@ impl Warp {
                 let [[a, b], [c, d]] = self.matrix;
                 let on_canvas = [a * from[0] + b * from[1] + center[0], c * from[0] + d * from[1] + center[1]];
                 let at = placement.source(on_canvas);
-                // Half a pixel beyond the last ones still belongs to them; rounding must not lose the border.
-                let inside = (0..2).all(|a| at[a] > -0.5 && at[a] < placement.own[a] as f64 - 0.5);
+                // Half a pixel of the canvas beyond the last ones still belongs to them.
+                let inside = (0..2).all(|a| at[a] > -margin[a] && at[a] < (placement.own[a] - 1) as f64 + margin[a]);
                 if inside {
                     let at = [0, 1].map(|a| at[a].clamp(0.0, (placement.own[a] - 1) as f64));
-                    sample.pixels[y * width + x] = spline.at(at);
-                    sample.labels[y * width + x] = vote(labels, placement.own, at);
+                    for (channel, spline) in splines.iter().enumerate() {
+                        out.pixels[channel * plane + y * width + x] = spline.at(at);
+                    }
+                    out.labels[y * width + x] = vote(labels, placement.own, at);
                 }
             }
         }
-        sample
+        out
     }
 }
 

@@ -31,6 +31,12 @@ pub struct Train {
     /// What to train on and how
     #[arg(value_name = "CONFIG.yaml")]
     config: PathBuf,
+    /// The folder of the data, instead of the configuration's
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// The folder to write to, instead of the configuration's
+    #[arg(long, short, value_name = "FOLDER")]
+    output: Option<PathBuf>,
     /// Go on from the output folder's checkpoint
     #[arg(long)]
     resume: bool,
@@ -44,7 +50,8 @@ pub struct Train {
 
 impl Train {
     pub fn run(&self, session: &Session) -> Outcome {
-        let config = TrainConfig::read(&self.config).about(Code::Input)?;
+        let mut config = TrainConfig::read(&self.config).about(Code::Input)?;
+        config.redirect(self.data.as_deref(), self.output.as_deref()).about(Code::Input)?;
         if let Some(threads) = self.threads {
             cpu_threads(threads.into());
         }
@@ -52,7 +59,7 @@ impl Train {
         let device = Device::open(self.device).about(Code::Device)?;
         let base = folder_of(&self.config);
         let mut plan = config.resolve(base, &mut control).about(Code::Input)?;
-        plan.command = format!("transunet train {}", self.config.display());
+        plan.command = std::env::args().collect::<Vec<_>>().join(" ");
         session.print(&described(&plan));
         let outcome = run::run(&plan, &device, self.resume, &mut Told { session }, &mut control).about(Code::Output)?;
         drop(control);

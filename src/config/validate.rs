@@ -24,6 +24,16 @@ impl ModelConfig {
             faults.0.push(error.to_string());
         }
         faults.input(&self.input);
+        let channels = self.input_channels();
+        if self.input.context > 0 && self.architecture.channels != channels {
+            faults.add(
+                "input.context",
+                format!(
+                    "{} slices on each side make {channels} channels, but the network has {}",
+                    self.input.context, self.architecture.channels
+                ),
+            );
+        }
         faults.labels(&self.labels, self.architecture.classes);
         if faults.0.is_empty() { Ok(()) } else { Err(Error::Config(faults.0.join("\n"))) }
     }
@@ -52,6 +62,14 @@ impl Faults {
         let frame = input.frame().map(drop);
         for error in [frame, input.intensity.check()].into_iter().filter_map(Result::err) {
             self.0.push(format!("input.{error}"));
+        }
+        if let Some(spacing) = input.spacing
+            && !spacing.iter().all(|&mm| (1e-3..=1e3).contains(&mm))
+        {
+            self.add("input.spacing", format!("is {spacing:?}, expected two distances from 0.001 to 1000 mm"));
+        }
+        if input.context > 16 {
+            self.add("input.context", format!("is {}, expected 0 to 16", input.context));
         }
         for side in input.size.into_iter().flatten() {
             if !(1..=4096).contains(&side) {

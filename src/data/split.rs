@@ -67,7 +67,7 @@ struct Written {
 }
 
 impl Split {
-    /// `base` is what a relative file is relative to.
+    /// `base` is what a relative file is relative to: the data set's folder.
     pub fn apply(&self, dataset: &Dataset, base: &Path) -> Result<Parts> {
         let parts = match self {
             Split::File(split) => from_file(&base.join(&split.file), split.fold, dataset)?,

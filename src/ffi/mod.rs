@@ -27,6 +27,8 @@ mod segment;
 
 mod labelmap;
 
+mod train;
+
 pub(crate) mod cuda_probe;
 mod guard;
 mod record;
@@ -42,6 +44,7 @@ pub use model::*;
 pub use runtime::*;
 pub use segment::*;
 pub use text::*;
+pub use train::*;
 pub use volume::*;
 
 /// The header lets threads share handles; raw pointers would not notice if a type forbade it.

@@ -91,7 +91,7 @@ pub unsafe extern "C" fn transunet_model_free(model: *mut transunet_model) {
 }
 
 impl transunet_model {
-    fn new(model: Model) -> Result<Self> {
+    pub(super) fn new(model: Model) -> Result<Self> {
         let config = model.config();
         let mut description = serde_json::to_value(config).map_err(|e| Error::Internal(format!("JSON: {e}")))?;
         description["device"] = json!(model.device().info());

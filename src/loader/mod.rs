@@ -24,8 +24,10 @@ use order::Order;
 /// Input and labels of one pass of the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// `[b, h, w]`.
+    /// `[b, channels, h, w]`.
     pub images: Vec<f32>,
+    /// The slice and its neighbours.
+    pub channels: usize,
     /// `[b, h, w]`.
     pub labels: Vec<u8>,
     /// h and w.
@@ -115,9 +117,17 @@ impl Inner {
         }
         // Slices larger than the canvas have canvases of their own: all take the largest, with zeros around.
         let size = samples.iter().fold([0; 2], |most, (_, size)| [0, 1].map(|a| most[a].max(size[a])));
-        let mut batch = Batch { images: Vec::new(), labels: Vec::new(), size, slices: chosen };
+        let mut batch = Batch {
+            images: Vec::new(),
+            channels: self.config.input_channels(),
+            labels: Vec::new(),
+            size,
+            slices: chosen,
+        };
         for (sample, own) in samples {
-            batch.images.extend(centred(&sample.pixels, own, size));
+            for channel in sample.pixels.chunks_exact(own[0] * own[1]) {
+                batch.images.extend(centred(channel, own, size));
+            }
             batch.labels.extend(centred(&sample.labels, own, size));
         }
         Ok(batch)
@@ -126,16 +136,15 @@ impl Inner {
     fn sample(&self, case: &PreparedCase, slice: usize, n: u64, at: u64) -> Result<(Sample, [usize; 2])> {
         let mut random = random::stream(self.seed, "augmentation", &[n, at]);
         let placement = case.placement();
-        let (pixels, labels) = case.slice(slice)?;
+        let sample = case.slice(slice, self.config.input.context)?;
         match &self.augmentation {
             Augmentation::LowData(strengths) => {
-                Ok((strengths.apply(pixels, labels, &placement, &mut random), placement.canvas))
+                Ok((strengths.apply(&sample, &placement, &mut random), placement.canvas))
             }
-            Augmentation::None => case.on_canvas(pixels, labels, &self.config, placement.own),
+            Augmentation::None => case.on_canvas(&sample, &self.config, placement.own),
             Augmentation::Original => {
-                let sample = Sample { pixels: pixels.to_vec(), labels: labels.to_vec() };
                 let (sample, size) = augment_original(sample, placement.own, &mut random);
-                case.on_canvas(&sample.pixels, &sample.labels, &self.config, size)
+                case.on_canvas(&sample, &self.config, size)
             }
         }
     }

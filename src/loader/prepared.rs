@@ -7,7 +7,7 @@ use crate::config::{Compat, ModelConfig};
 use crate::error::{Error, Result};
 use crate::orient::View;
 use crate::placement::Placement;
-use crate::preprocess::Preprocessor;
+use crate::preprocess::{Preprocessor, neighbour};
 use crate::resize::{Edge, Nearest, Order, Resampler};
 use crate::volume::Volume;
 
@@ -57,20 +57,21 @@ impl PreparedCase {
         5 * self.images.len() as u64
     }
 
-    /// Pixels and labels of slice `k`.
-    pub fn slice(&self, k: usize) -> Result<(&[f32], &[u8])> {
-        let len = self.placement.own[0] * self.placement.own[1];
-        match (self.images.get(k * len..(k + 1) * len), self.labels.get(k * len..(k + 1) * len)) {
-            (Some(pixels), Some(labels)) => Ok((pixels, labels)),
-            _ => Err(Error::Internal(format!("slice {k} of {}", self.present.len()))),
+    /// Slice `k` with `context` neighbours on each side, and its labels.
+    pub fn slice(&self, k: usize, context: usize) -> Result<Sample> {
+        let (len, slices) = (self.placement.own[0] * self.placement.own[1], self.present.len());
+        if k >= slices {
+            return Err(Error::Internal(format!("slice {k} of {slices}")));
         }
+        let channels = (0..2 * context + 1).map(|n| neighbour(k, n, context, slices));
+        let pixels = channels.flat_map(|k| &self.images[k * len..(k + 1) * len]).copied().collect();
+        Ok(Sample { pixels, labels: self.labels[k * len..(k + 1) * len].to_vec() })
     }
 
     /// A slice of `size`, this case's or turned, on the canvas as the network's input is made.
     pub(super) fn on_canvas(
         &self,
-        pixels: &[f32],
-        labels: &[u8],
+        sample: &Sample,
         config: &ModelConfig,
         size: [usize; 2],
     ) -> Result<(Sample, [usize; 2])> {
@@ -81,12 +82,17 @@ impl PreparedCase {
         let placement = if size == self.placement.own { self.placement } else { self.placement.turned() };
         let count = placement.resampled.iter().product();
         let (mut image, mut classes) = (vec![0.0; count], vec![0; count]);
-        Resampler::new(size, placement.resampled, Order::Cubic, edge)?.apply(pixels, &mut image)?;
-        Nearest::new(size, placement.resampled, edge)?.apply(labels, &mut classes)?;
-        let mut sample = Sample { pixels: vec![0.0; placement.len()], labels: vec![0; placement.len()] };
-        placement.place(&image, &mut sample.pixels);
-        placement.place(&classes, &mut sample.labels);
-        Ok((sample, placement.canvas))
+        let channels = sample.pixels.len() / sample.labels.len();
+        let mut out = Sample { pixels: vec![0.0; channels * placement.len()], labels: vec![0; placement.len()] };
+        let resampler = Resampler::new(size, placement.resampled, Order::Cubic, edge)?;
+        let each = sample.pixels.chunks_exact(sample.labels.len()).zip(out.pixels.chunks_exact_mut(placement.len()));
+        for (pixels, out) in each {
+            resampler.apply(pixels, &mut image)?;
+            placement.place(&image, out);
+        }
+        Nearest::new(size, placement.resampled, edge)?.apply(&sample.labels, &mut classes)?;
+        placement.place(&classes, &mut out.labels);
+        Ok((out, placement.canvas))
     }
 }
 

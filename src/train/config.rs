@@ -110,10 +110,22 @@ impl TrainConfig {
         config::parse(&text, &path.display().to_string())
     }
 
+    /// Takes data from and writes to other folders than the document says; these are relative to the working folder.
+    pub fn redirect(&mut self, data: Option<&Path>, output: Option<&Path>) -> Result<()> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, "find", e));
+        if let Some(data) = data {
+            self.data.folder = absolute(data)?;
+        }
+        if let Some(output) = output {
+            self.output = absolute(output)?;
+        }
+        Ok(())
+    }
+
     /// Looks at the data and decides what the document leaves open; `base` is what its relative paths are relative to.
     pub fn resolve(self, base: &Path, control: &mut Control) -> Result<Run> {
         let dataset = Dataset::open(&self.data, base)?;
-        let parts = self.split.apply(&dataset, base)?;
+        let parts = self.split.apply(&dataset, &base.join(&self.data.folder))?;
         let classes = dataset.labels.len() + 1;
         let recipe = self.recipe();
         recipe.check(classes)?;
@@ -134,6 +146,8 @@ impl TrainConfig {
             ..self.architecture.clone()
         };
         let defaults = Sizes { image_size: Some(image_size), classes: Some(classes), ..Sizes::default() };
+        let context = Sizes { channels: Some(2 * input.context + 1), ..Sizes::default() };
+        let preset = if input.context > 0 { preset.or(context) } else { preset };
         let mut architecture = preset.with_preset()?.or(defaults).complete()?;
         if architecture.classes != classes {
             return Err(Error::Config(format!(

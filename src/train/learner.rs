@@ -142,7 +142,7 @@ impl<B: Learns> OnDevice<B> {
             keep_stages: recipe.loss.deep_supervision,
             ..TrainingPass::plain()
         };
-        let images = TensorData::new(batch.images.clone(), [count, 1, height, width]);
+        let images = TensorData::new(batch.images.clone(), [count, batch.channels, height, width]);
         let logits = student.network.forward_with(Tensor::from_data(images, &self.device), &mut pass);
         let target = Target::new(&batch.labels, [count, height, width], self.classes, &recipe.loss);
         let stages = pass.stages.drain(..).zip(&student.supervision).map(|(x, head)| head.forward(x)).collect();

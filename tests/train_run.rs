@@ -1,0 +1,202 @@
+//! Whole training runs on a small made-up data set: what they write, how they stop, that nothing is lost.
+
+mod common;
+#[path = "common/discs.rs"]
+mod discs;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use discs::{Set, case, write};
+use transunet::model::Model;
+use transunet::train::checkpoint;
+
+/// What a run is called with and what it leaves.
+trait Runs {
+    fn train(&self, config: &Path, more: &[&str]) -> Command;
+
+    /// Hash of everything that the next step would depend on.
+    fn state(&self, output: &str) -> (u64, String);
+}
+
+impl Runs for Set {
+    fn train(&self, config: &Path, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_transunet"));
+        command.arg("train").arg(config).args(["--device", "cpu"]).args(more);
+        command
+    }
+
+    fn state(&self, output: &str) -> (u64, String) {
+        let (_, standing) = checkpoint::load(&self.at(output).join("checkpoint.safetensors")).unwrap();
+        (standing.step, standing.tensors)
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn done(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    said(&output)
+}
+
+fn refused(mut command: Command, code: i32, expected: &str) {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+    assert!(said(&output).contains(expected), "{:?} is not in:\n{}", expected, said(&output));
+}
+
+#[test]
+fn a_run_leaves_a_model_and_its_figures() {
+    let set = Set::new();
+    let config = set.config("out", "accumulate: 2\nfreeze_encoder: true\ndrop_path: 0.2\n");
+    let text = done(set.train(&config, &[]));
+    assert!(text.contains("Done after 12 of 12 steps"), "{text}");
+    let out = set.at("out");
+    let names = [
+        "model.safetensors",
+        "model.md",
+        "report.html",
+        "metrics.csv",
+        "validation.csv",
+        "metrics.jsonl",
+        "settings.yaml",
+    ];
+    for name in names {
+        assert!(out.join(name).metadata().unwrap().len() > 0, "{name}");
+    }
+    let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+    let model = Model::load(&device, &out.join("model.safetensors")).unwrap();
+    let card = model.config().provenance.clone().unwrap().training.unwrap();
+    assert_eq!((card.training_cases, card.validation_cases, card.validation.len()), (4, 2, 2));
+    let csv = std::fs::read_to_string(out.join("metrics.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 13, "{csv}");
+    let validations = std::fs::read_to_string(out.join("validation.csv")).unwrap();
+    assert_eq!(validations.lines().count(), 4, "{validations}");
+    let html = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("bright") && html.contains("data:image/png;base64,") && !html.contains("http"), "report");
+}
+
+#[test]
+fn killed_at_any_moment_it_ends_with_the_same_weights() {
+    let set = Set::new();
+    done(set.train(&set.config("whole", ""), &["--threads", "1"]));
+    let whole = set.state("whole");
+    assert_eq!(whole.0, 12);
+
+    let config = set.config("killed", "");
+    let seed = std::process::id();
+    println!("moments from process {seed}");
+    let mut kills = 0;
+    for n in 0..40u32 {
+        let moment = 150 + (seed.wrapping_mul(2_654_435_761).wrapping_add(n * 40_503) >> 4) % 500;
+        let resume = set.at("killed/checkpoint.safetensors").exists();
+        let more: &[&str] = if resume { &["--resume", "--threads", "2", "-q"] } else { &["--threads", "2", "-q"] };
+        let mut child = set.train(&config, more).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(moment.into()));
+        if child.try_wait().unwrap().is_some_and(|status| status.success()) {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    if set.at("killed/checkpoint.safetensors").exists() {
+        done(set.train(&config, &["--resume", "--threads", "2"]));
+    } else {
+        done(set.train(&config, &["--threads", "2"]));
+    }
+    println!("killed {kills} times");
+    assert!(kills > 0);
+    assert_eq!(set.state("killed"), whole, "after {kills} kills and with 2 threads instead of 1");
+    let rows = |output: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(set.at(output).join("metrics.csv")).unwrap();
+        // All but the seconds.
+        text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+    };
+    assert_eq!(rows("killed"), rows("whole"));
+    let bundle = |output: &str| std::fs::read(set.at(output).join("best.safetensors")).unwrap();
+    assert!(bundle("killed") == bundle("whole"), "the best bundles differ");
+}
+
+#[test]
+fn a_stop_file_stops_it_with_a_model() {
+    let set = Set::new();
+    let config = set.config("out", "").to_path_buf();
+    let text = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("steps: 12", "steps: 100000")
+        .replace("validations: 3", "validations: 0");
+    std::fs::write(&config, text).unwrap();
+    let mut child = set.train(&config, &["-q"]).spawn().unwrap();
+    while !set.at("out/checkpoint.safetensors").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(child.try_wait().unwrap().is_none(), "ended early");
+    }
+    std::fs::write(set.at("out/stop"), "").unwrap();
+    assert!(child.wait().unwrap().success());
+    let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+    Model::load(&device, &set.at("out/model.safetensors")).unwrap();
+}
+
+#[test]
+fn runs_do_not_mix() {
+    let set = Set::new();
+    let config = set.config("out", "");
+    done(set.train(&config, &["-q"]));
+    refused(set.train(&config, &[]), 6, "holds a run already");
+    let config = set.config("out", "seed: 5\n");
+    refused(set.train(&config, &["--resume"]), 6, "belongs to other settings or data");
+}
+
+#[test]
+fn faults_in_the_data_are_named() {
+    let set = Set::new();
+    let (_, mut truth) = case(0);
+    truth[7] = 9;
+    write(&set.at("data/labelsTr/case_0.nii.gz"), truth);
+    let config = set.config("out", "split: { validation: 0.0 }\n");
+    let text = std::fs::read_to_string(&config).unwrap().replace("split: { validation: 0.3, seed: 1 }\n", "");
+    std::fs::write(&config, text).unwrap();
+    refused(set.train(&config, &[]), 3, "label 9 is outside of the 3 classes");
+
+    let set = Set::new();
+    std::fs::remove_file(set.at("data/labelsTr/case_3.nii.gz")).unwrap();
+    refused(set.train(&set.config("out", ""), &[]), 3, "case_3.nii.gz");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_it_with_the_last_good_state() {
+    let set = Set::new();
+    let config =
+        set.config("out", "optimizer: { kind: sgd, rate: 1.0e+30 }\nclip: 1.0e+30\nschedule: { kind: constant }\n");
+    let output = set.train(&config, &[]).output().unwrap();
+    let text = said(&output);
+    assert!(!output.status.success() && text.contains("expected finite numbers") && text.contains("case_"), "{text}");
+    let (step, _) = set.state("out");
+    assert!((1..12).contains(&step), "{step}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_full_disk_leaves_the_earlier_checkpoint() {
+    let set = Set::new();
+    let config = set.config("out", "");
+    done(set.train(&config, &["-q"]));
+    // The same run, longer: its checkpoint is the earlier one.
+    let before = std::fs::read(set.at("out/checkpoint.safetensors")).unwrap();
+    let model = std::fs::read(set.at("out/model.safetensors")).unwrap();
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 64; exec '{}' train '{}' --device cpu --resume",
+        env!("CARGO_BIN_EXE_transunet"),
+        config.display()
+    );
+    let output = Command::new("bash").args(["-c", &limited]).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(said(&output).contains("cannot write"), "{}", said(&output));
+    assert!(std::fs::read(set.at("out/checkpoint.safetensors")).unwrap() == before, "the checkpoint changed");
+    assert!(std::fs::read(set.at("out/model.safetensors")).unwrap() == model, "the model changed");
+}
