@@ -54,7 +54,7 @@ impl Placement {
     }
 
     /// Pixels of the canvas.
-    pub fn len(&self) -> usize {
+    pub fn pixels(&self) -> usize {
         self.canvas[0] * self.canvas[1]
     }
 

@@ -96,7 +96,7 @@ impl Preprocessor {
     /// Fills `out`, `[channels, h, w]`, with network slice `k` and its neighbours; 0 around them. May be called from several
     /// threads at once.
     pub fn slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
-        let len = self.placement.len();
+        let len = self.placement.pixels();
         if out.len() != self.channels() * len {
             return Err(Error::Internal(format!(
                 "slice into {} values, expected {}",

@@ -63,7 +63,7 @@ fn a_warp_that_moves_nothing_is_the_networks_own_input() {
     {
         let preprocessor = Preprocessor::new(&config, &volume, &mut Control::none()).unwrap();
         let placement = preprocessor.placement();
-        let mut expected = vec![0.0; preprocessor.channels() * placement.len()];
+        let mut expected = vec![0.0; preprocessor.channels() * placement.pixels()];
         preprocessor.slice(1, &mut expected).unwrap();
         let case = prepare(&config, &volume, labels.clone(), None).unwrap();
         let sample = case.slice(1, config.input.context).unwrap();

@@ -92,7 +92,7 @@ impl SegmentationLoss {
             let first = n % stretches * STRETCH;
             (n / stretches, first..(first + STRETCH).min(plane))
         };
-        (0..batch * stretches).into_par_iter().map(|n| range(n)).map(|(image, pixels)| work(image, pixels)).collect()
+        (0..batch * stretches).into_par_iter().map(range).map(|(image, pixels)| work(image, pixels)).collect()
     }
 }
 

@@ -83,9 +83,9 @@ impl PreparedCase {
         let count = placement.resampled.iter().product();
         let (mut image, mut classes) = (vec![0.0; count], vec![0; count]);
         let channels = sample.pixels.len() / sample.labels.len();
-        let mut out = Sample { pixels: vec![0.0; channels * placement.len()], labels: vec![0; placement.len()] };
+        let mut out = Sample { pixels: vec![0.0; channels * placement.pixels()], labels: vec![0; placement.pixels()] };
         let resampler = Resampler::new(size, placement.resampled, Order::Cubic, edge)?;
-        let each = sample.pixels.chunks_exact(sample.labels.len()).zip(out.pixels.chunks_exact_mut(placement.len()));
+        let each = sample.pixels.chunks_exact(sample.labels.len()).zip(out.pixels.chunks_exact_mut(placement.pixels()));
         for (pixels, out) in each {
             resampler.apply(pixels, &mut image)?;
             placement.place(&image, out);
