@@ -10,7 +10,7 @@ use crate::device::{Device, Work};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::network::{Architecture, TransUNet, fill, initial_values, values};
-use crate::weights::{self, BundleWriter, Checkpoint};
+use crate::weights::{self, BundleWriter, Checkpoint, Precision};
 
 /// Weights on a device with all that is needed to use them. Shared freely between threads.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Model {
     }
 
     /// Writes a bundle; the file appears whole or not at all.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let mut bundle = BundleWriter::create(path, &self.config)?;
+    pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
+        let mut bundle = BundleWriter::create(path, &self.config, precision)?;
         self.device.watch(|| self.network.visit(&mut |name, values| bundle.put(name, values)))?;
         bundle.finish()
     }

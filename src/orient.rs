@@ -140,6 +140,11 @@ impl View {
     }
 }
 
+/// The grid of a volume on `geometry`, in the frame that `input` asks for.
+pub fn framed(input: &Input, geometry: &Geometry) -> Result<Geometry> {
+    Pose::of(input, geometry)?.geometry(geometry)
+}
+
 impl Pose {
     const OWN: Pose = Pose { axes: [0, 1, 2], flipped: [false; 3] };
 

@@ -17,7 +17,7 @@ use transunet::config::ModelConfig;
 #[cfg(feature = "cuda")]
 use transunet::device::{Device, DeviceInfo};
 use transunet::network::{Architecture, initial_values};
-use transunet::weights::{self, BundleWriter};
+use transunet::weights::{self, BundleWriter, Precision};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
 
@@ -164,7 +164,7 @@ fn dicom_series() {
 /// A bundle of the tiny network, untrained, with two labels.
 fn tiny_bundle(path: &Path) {
     let config = ModelConfig::undescribed(Architecture::tiny(32, 3));
-    let mut bundle = BundleWriter::create(path, &config).unwrap();
+    let mut bundle = BundleWriter::create(path, &config, Precision::Single).unwrap();
     for (name, shape) in weights::expected(&config.architecture) {
         // Batch counts, which have no dimensions, start at 0.
         if !shape.is_empty() {

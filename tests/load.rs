@@ -14,7 +14,7 @@ use transunet::config::ModelConfig;
 use transunet::device::{Device, DeviceChoice};
 use transunet::model::Model;
 use transunet::network::Architecture;
-use transunet::weights::{BundleWriter, expected};
+use transunet::weights::{BundleWriter, Precision, expected};
 
 fn values(name: &str, shape: &[usize]) -> Vec<f32> {
     if name.ends_with("num_batches_tracked") { vec![7.0] } else { name_weights::values(1, 24, name, shape) }
@@ -28,7 +28,7 @@ fn the_full_size_loads_lean() {
     let tensors = expected(&config.architecture);
     let (pth, bundle) = (folder.path().join("full.pth"), folder.path().join("full.safetensors"));
     checkpoints::write_pth(&pth, &tensors, values);
-    let mut writer = BundleWriter::create(&bundle, &config).unwrap();
+    let mut writer = BundleWriter::create(&bundle, &config, Precision::Single).unwrap();
     for (name, shape) in &tensors {
         writer.put(name, &values(name, shape)).unwrap();
     }

@@ -18,6 +18,7 @@ use transunet::infer::{SegmentOptions, segment};
 use transunet::model::Model;
 use transunet::network::Architecture;
 use transunet::volume::Volume;
+use transunet::weights::Precision;
 
 fn cpu() -> Device {
     Device::open(DeviceChoice::Cpu).unwrap()
@@ -77,7 +78,7 @@ fn batches_and_bundles_change_nothing() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    model.save(&path).unwrap();
+    model.save(&path, Precision::Single).unwrap();
     let loaded = Model::load(&cpu(), &path).unwrap();
     assert_eq!(loaded.config(), model.config());
     assert_eq!(run(&loaded, None), labels, "after saving and loading");

@@ -19,7 +19,7 @@ use transunet::config::{ModelConfig, Sizes};
 use transunet::labels::Label;
 use transunet::network::Architecture;
 use transunet::weights::{
-    BundleWriter, Checkpoint, DType, Kind, check, check_initial, expected, infer_architecture, infer_sizes,
+    BundleWriter, Checkpoint, DType, Kind, Precision, check, check_initial, expected, infer_architecture, infer_sizes,
     position_embedding, resample_position_embedding,
 };
 
@@ -68,7 +68,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 fn write_bundle(path: &Path, config: &ModelConfig, mut read: impl FnMut(&str, &[usize]) -> Vec<f32>) {
-    let mut writer = BundleWriter::create(path, config).unwrap();
+    let mut writer = BundleWriter::create(path, config, Precision::Single).unwrap();
     for (name, shape) in expected(&config.architecture) {
         writer.put(&name, &read(&name, &shape)).unwrap();
     }
@@ -499,13 +499,14 @@ fn a_bundle_is_read_back_as_it_was_written() {
     }
 
     // Nothing is left when it fails, and an earlier file stays.
-    let mut writer = BundleWriter::create(&path, &config).unwrap();
+    let mut writer = BundleWriter::create(&path, &config, Precision::Single).unwrap();
     assert!(writer.put("decoder.nothing", &[1.0]).is_err());
     assert!(writer.put("segmentation_head.0.bias", &[1.0]).is_err());
     assert!(writer.finish().unwrap_err().to_string().contains("lacks"));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     assert!(first == std::fs::read(&path).unwrap());
-    let error = BundleWriter::create(&folder.path().join("no/where.safetensors"), &config).unwrap_err();
+    let error =
+        BundleWriter::create(&folder.path().join("no/where.safetensors"), &config, Precision::Single).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
 
     let Some(mut peer) = common::peers("safetensors package") else { return };

@@ -37,6 +37,9 @@ pub struct Train {
     /// The folder to write to, instead of the configuration's
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// Another seed than the configuration's: other first weights, order and augmentation
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Go on from the output folder's checkpoint
     #[arg(long)]
     resume: bool,
@@ -52,13 +55,14 @@ impl Train {
     pub fn run(&self, session: &Session) -> Outcome {
         let mut config = TrainConfig::read(&self.config).about(Code::Input)?;
         config.redirect(self.data.as_deref(), self.output.as_deref()).about(Code::Input)?;
+        config.seed = self.seed.or(config.seed);
         if let Some(threads) = self.threads {
             cpu_threads(threads.into());
         }
         let mut control = session.control();
         let device = Device::open(self.device).about(Code::Device)?;
         let base = folder_of(&self.config);
-        let mut plan = config.resolve(base, &mut control).about(Code::Input)?;
+        let mut plan = config.resolve(base, &device, &mut control).about(Code::Input)?;
         plan.command = std::env::args().collect::<Vec<_>>().join(" ");
         session.print(&described(&plan));
         let outcome = run::run(&plan, &device, self.resume, &mut Told { session }, &mut control).about(Code::Output)?;

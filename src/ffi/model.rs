@@ -17,6 +17,7 @@ use crate::ffi::record::fill;
 use crate::ffi::runtime::transunet_runtime;
 use crate::ffi::text::{json_text, path_in};
 use crate::model::Model;
+use crate::weights::Precision;
 
 /// Weights on a device with their description and labels. Immutable.
 pub struct transunet_model {
@@ -54,7 +55,7 @@ pub unsafe extern "C" fn transunet_model_save(
     guard(error, || {
         let model = borrow(model, "model")?.model.clone();
         let path = path_in(path, "path")?;
-        model.save(path)
+        model.save(path, Precision::Single)
     })
 }
 

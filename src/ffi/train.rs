@@ -60,7 +60,7 @@ pub unsafe extern "C" fn transunet_train(
         let mut control = control_in(control)?;
         let mut config = TrainConfig::read(path)?;
         config.redirect(data.as_deref(), output.as_deref())?;
-        let mut plan = config.resolve(folder_of(path), &mut control)?;
+        let mut plan = config.resolve(folder_of(path), &device, &mut control)?;
         plan.command = format!("transunet_train(\"{}\")", path.display());
         let outcome = run::run(&plan, &device, options.resume != 0, &mut (), &mut control)?;
         transunet_model::new(Model::load(&device, &outcome.bundle)?)

@@ -10,7 +10,9 @@ use crate::augment::Augmentation;
 use crate::config::{self, Compat, Input, ModelConfig, Sizes};
 use crate::control::Control;
 use crate::data::{DataConfig, Dataset, Parts, Split};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::weights::Precision;
 
 /// A training run as people write it. Only `data` and `output` are needed.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +61,9 @@ pub struct TrainConfig {
     /// Bytes for prepared cases, in MiB.
     #[serde(default = "cache")]
     pub cache: u64,
+    /// Of the bundle; training computes in float32.
+    #[serde(default)]
+    pub precision: Precision,
     pub licence: Option<String>,
     pub intended_use: Option<String>,
     /// Follow the 2021 code where it errs and the error changes numbers.
@@ -92,6 +97,7 @@ pub struct Run {
     pub checkpoint_minutes: f64,
     /// Bytes.
     pub cache: u64,
+    pub precision: Precision,
     /// What makes the run again, for its report.
     pub command: String,
 }
@@ -122,8 +128,9 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Looks at the data and decides what the document leaves open; `base` is what its relative paths are relative to.
-    pub fn resolve(self, base: &Path, control: &mut Control) -> Result<Run> {
+    /// Looks at the data and at the device and decides what the document leaves open; `base` is what its relative paths
+    /// are relative to.
+    pub fn resolve(self, base: &Path, device: &Device, control: &mut Control) -> Result<Run> {
         let dataset = Dataset::open(&self.data, base)?;
         let parts = self.split.apply(&dataset, &base.join(&self.data.folder))?;
         let classes = dataset.labels.len() + 1;
@@ -156,6 +163,15 @@ impl TrainConfig {
             )));
         }
         architecture.dropout = recipe.dropout;
+        let cache = self.cache << 20;
+        let recipe = match device.info().memory_bytes {
+            // The data are in main memory, a GPU's step is not.
+            Some(memory) if self.batch.is_none() => {
+                let data = if device.is_gpu() { 0 } else { cache.min(memory / 4) };
+                plan::batch(recipe, &architecture, memory / 4 * 3 - data)?
+            }
+            _ => recipe,
+        };
         let model = ModelConfig {
             name: Some(self.name.clone().unwrap_or_else(|| format!("TransUNet {}", dataset.name))),
             input,
@@ -176,7 +192,8 @@ impl TrainConfig {
             output: base.join(&self.output),
             validations: self.validations,
             checkpoint_minutes: self.checkpoint_minutes,
-            cache: self.cache << 20,
+            cache,
+            precision: self.precision,
             command: String::new(),
         })
     }

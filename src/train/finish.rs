@@ -83,7 +83,7 @@ pub fn finish(
         training: Some(card),
     };
     let model = model.with_provenance(provenance);
-    model.save(&run.output.join(super::run::MODEL))?;
+    model.save(&run.output.join(super::run::MODEL), run.precision)?;
     let card = model_card(model.config());
     atomic_file::write(&run.output.join("model.md"), |out| out.write_all(card.as_bytes()))?;
     Report {

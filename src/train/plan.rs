@@ -1,21 +1,24 @@
-//! Input that fits the data: frame, spacing, canvas and intensity, from a look at some training cases.
+//! Input that fits the data: plane, spacing, canvas and intensity, from a look at some training cases; and a batch that
+//! fits the memory.
 
-use super::settings::Preset;
+use super::settings::{Preset, Recipe};
 use crate::config::{Input, Intensity, Plane};
 use crate::control::{Control, Progress, Stage};
 use crate::data::Dataset;
-use crate::error::Result;
-use crate::network::PATCH;
-use crate::orient::View;
+use crate::error::{Error, Result};
+use crate::geometry::Geometry;
+use crate::network::{Architecture, PATCH};
+use crate::orient;
+use crate::weights;
 
 /// Cases that are looked at.
 const LOOKED_AT: usize = 40;
+/// From this ratio of spacings on, slices are those across the thickest axis.
+const ANISOTROPIC: f64 = 1.5;
 
 /// What was seen of one case.
 struct Seen {
-    /// Millimetres between rows and between columns, and pixels, in the network's frame.
-    spacing: [f64; 2],
-    size: [usize; 2],
+    geometry: Geometry,
     lowest: f32,
     /// 0.5 and 99.5 percentiles of the foreground, if there is any.
     foreground: Option<[f32; 2]>,
@@ -29,10 +32,8 @@ pub fn input(
     preset: Preset,
     control: &mut Control,
 ) -> Result<(Input, [usize; 2])> {
-    let mut input = match given {
-        Some(input) => input,
-        None => Input { plane: Plane::Axial, orientation: Some("LPS".into()), ..Input::default() },
-    };
+    let planned = given.is_none();
+    let mut input = given.unwrap_or_default();
     let intensity_given = input.intensity != Intensity::None;
     if let (Some(size), true) = (input.size, intensity_given) {
         return Ok((input, size));
@@ -41,8 +42,11 @@ pub fn input(
     let chosen: Vec<usize> = train.iter().copied().step_by(step).collect();
     let mut seen = Vec::with_capacity(chosen.len());
     for (n, &case) in chosen.iter().enumerate() {
-        seen.push(look(dataset, case, &input)?);
+        seen.push(look(dataset, case)?);
         control.report(Progress::of(Stage::Read, n + 1, chosen.len()))?;
+    }
+    if planned {
+        input.plane = plane(&seen);
     }
     if !intensity_given {
         input.intensity = intensity(&seen);
@@ -50,34 +54,23 @@ pub fn input(
     if let Some(size) = input.size {
         return Ok((input, size));
     }
-    let spacing = input.spacing.unwrap_or_else(|| {
-        let side = match preset {
-            Preset::Tiny => 112.0,
-            Preset::Small => 160.0,
-            Preset::Base => 224.0,
-        };
-        let median_spacing = [0, 1].map(|a| median(seen.iter().map(|seen| seen.spacing[a]).collect()));
-        let longest = median(seen.iter().map(|seen| seen.size[0].max(seen.size[1]) as f64).collect());
-        // The finest skip has half of the canvas' resolution: up to two canvas pixels for one of the image.
-        let finer = (side / longest).min(2.0);
-        median_spacing.map(|spacing| round(spacing / finer))
-    });
+    let framed = seen.iter().map(|seen| orient::framed(&input, &seen.geometry)).collect::<Result<Vec<_>>>()?;
+    let spacing = input.spacing.unwrap_or_else(|| spacing(&framed, preset));
     input.spacing = Some(spacing);
     let size = [0, 1].map(|a| {
-        let mut sides: Vec<usize> = seen
-            .iter()
-            .map(|seen| ((seen.size[a] - 1) as f64 * seen.spacing[a] / spacing[a]).round() as usize + 1)
-            .collect();
+        let side = |geometry: &Geometry| {
+            let (count, apart) = (geometry.size[1 - a], geometry.spacing[1 - a]);
+            ((count - 1) as f64 * apart / spacing[a]).round() as usize + 1
+        };
+        let mut sides: Vec<usize> = framed.iter().map(side).collect();
         sides.sort_unstable();
         sides[(sides.len() - 1) * 19 / 20].next_multiple_of(PATCH)
     });
     Ok((input, size))
 }
 
-fn look(dataset: &Dataset, case: usize, input: &Input) -> Result<Seen> {
+fn look(dataset: &Dataset, case: usize) -> Result<Seen> {
     let (volume, labels) = dataset.cases[case].load()?;
-    let view = View::new(input, &volume, &mut || Ok(()))?;
-    let geometry = view.geometry();
     let voxels = volume.to_vec()?;
     let mut foreground: Vec<f32> =
         voxels.iter().zip(&labels).filter(|&(_, &label)| label > 0).map(|(&value, _)| value).collect();
@@ -85,12 +78,44 @@ fn look(dataset: &Dataset, case: usize, input: &Input) -> Result<Seen> {
         let last = foreground.len() - 1;
         [0.005, 0.995].map(|part| *foreground.select_nth_unstable_by((last as f64 * part) as usize, f32::total_cmp).1)
     });
-    Ok(Seen {
-        spacing: [geometry.spacing[1], geometry.spacing[0]],
-        size: [geometry.rows(), geometry.columns()],
-        lowest: voxels.iter().copied().fold(f32::INFINITY, f32::min),
-        foreground,
-    })
+    let lowest = voxels.iter().copied().fold(f32::INFINITY, f32::min);
+    Ok(Seen { geometry: volume.geometry().clone(), lowest, foreground })
+}
+
+/// The plane with the finest pixels: across the patient's axis with the thickest voxels. Axial where voxels are nearly
+/// cubes.
+fn plane(seen: &[Seen]) -> Plane {
+    let along = |axis: usize| {
+        let spacing = |geometry: &Geometry| {
+            let nearest = |a: &usize, b: &usize| {
+                geometry.direction[*a][axis].abs().total_cmp(&geometry.direction[*b][axis].abs())
+            };
+            geometry.spacing[(0..3).max_by(nearest).unwrap_or(2)]
+        };
+        median(seen.iter().map(|seen| spacing(&seen.geometry)).collect())
+    };
+    let [left, posterior, superior] = [0, 1, 2].map(along);
+    if left > ANISOTROPIC * posterior.max(superior) {
+        Plane::Sagittal
+    } else if posterior > ANISOTROPIC * left.max(superior) {
+        Plane::Coronal
+    } else {
+        Plane::Axial
+    }
+}
+
+/// Rows' and columns' distance, mm, that makes the usual slice as large as the preset likes.
+fn spacing(framed: &[Geometry], preset: Preset) -> [f64; 2] {
+    let side = match preset {
+        Preset::Tiny => 112.0,
+        Preset::Small => 160.0,
+        Preset::Base => 224.0,
+    };
+    let own = [1, 0].map(|axis| median(framed.iter().map(|geometry| geometry.spacing[axis]).collect()));
+    let longest = median(framed.iter().map(|geometry| geometry.rows().max(geometry.columns()) as f64).collect());
+    // The finest skip has half of the canvas' resolution: up to two canvas pixels for one of the image.
+    let finer = (side / longest).min(2.0);
+    own.map(|spacing| round(spacing / finer))
 }
 
 /// CT has air far below zero: a window about the foreground. Else percentiles of each volume.
@@ -114,4 +139,77 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn round(x: f64) -> f64 {
     let unit = 10f64.powi(x.abs().log10().floor() as i32 - 2);
     (x / unit).round() * unit
+}
+
+/// Splits the batch into passes that fit into `memory` bytes together with the network: fewer slices each, more of them,
+/// the same update but for the statistics of batch normalisation.
+pub fn batch(recipe: Recipe, architecture: &Architecture, memory: u64) -> Result<Recipe> {
+    let mut planned = recipe;
+    while step_bytes(architecture, planned.batch) > memory {
+        if planned.batch == 1 {
+            return Err(Error::OutOfMemory(format!(
+                "a step with one slice of {:?} pixels needs about {} MiB, and {} MiB may be used: take a smaller preset, \
+                 input or cache",
+                architecture.image_size,
+                step_bytes(architecture, 1) >> 20,
+                memory >> 20
+            )));
+        }
+        let passes = (2..=planned.batch).find(|n| planned.batch.is_multiple_of(*n)).unwrap_or(planned.batch);
+        planned = Recipe { batch: planned.batch / passes, accumulate: planned.accumulate * passes, ..planned };
+    }
+    Ok(planned)
+}
+
+/// About what a step needs: weights, gradients, moments and average, and every layer's output with its gradient.
+fn step_bytes(architecture: &Architecture, batch: usize) -> u64 {
+    let weights: usize = weights::expected(architecture).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let pixels = architecture.image_size.iter().product::<usize>() * batch;
+    let values = values_per_pixel(architecture) * pixels as f64;
+    // Half as much again for gradients and what kernels need in passing.
+    (4.0 * (5.0 * weights as f64 + 1.5 * values)) as u64
+}
+
+/// Values that the layers put out for each pixel of the input.
+fn values_per_pixel(architecture: &Architecture) -> f64 {
+    let mut values = 4.0 * architecture.classes as f64;
+    let mut inputs = architecture.head_channels;
+    for (stage, (outputs, skip)) in
+        architecture.decoder_channels.into_iter().zip(architecture.skip_channels()).enumerate()
+    {
+        let share = 0.25f64.powi(3 - stage as i32);
+        // Upsampled, joined with the skip, and two convolutions with their norms.
+        values += share * (2 * inputs + skip + 4 * outputs) as f64;
+        inputs = outputs;
+    }
+    if let Some(stem) = &architecture.stem {
+        values += 0.25 * 2.0 * stem.width as f64;
+        for (block, units) in stem.units.into_iter().enumerate() {
+            let (inner, share) = ((stem.width << block) as f64, 0.25f64.powi(block as i32 + 2));
+            // Two inner convolutions, one to four times the width, their norms, the sum.
+            values += share * units as f64 * (4.0 * inner + 3.0 * 4.0 * inner);
+        }
+    }
+    let tokens = architecture.grid().iter().product::<usize>();
+    let block = 10 * architecture.hidden + 3 * architecture.mlp + 3 * architecture.heads * tokens;
+    values + (architecture.layers * block) as f64 / (PATCH * PATCH) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_split_until_they_fit() {
+        let architecture = Architecture::r50_vit_b16(224, 9);
+        let recipe = Preset::Base.recipe();
+        let whole = step_bytes(&architecture, 24);
+        assert_eq!(batch(recipe.clone(), &architecture, whole).unwrap(), recipe);
+        let halved = batch(recipe.clone(), &architecture, whole - 1).unwrap();
+        assert_eq!((halved.batch, halved.accumulate), (12, 2));
+        let least = batch(recipe.clone(), &architecture, step_bytes(&architecture, 1)).unwrap();
+        assert_eq!((least.batch, least.accumulate), (1, 24));
+        let refused = batch(recipe, &architecture, step_bytes(&architecture, 1) - 1);
+        assert!(matches!(refused, Err(Error::OutOfMemory(_))));
+    }
 }

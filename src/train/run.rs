@@ -150,7 +150,7 @@ pub fn run(
             let best = standing.best.is_none_or(|best| found.mean_dice > best.dice);
             if best {
                 standing.best = Some(Best { step: standing.step, dice: found.mean_dice });
-                bundle(run, device, learner.weights()?)?.save(&at(BEST))?;
+                bundle(run, device, learner.weights()?)?.save(&at(BEST), run.precision)?;
             }
             progress.dice = found.mean_dice;
             journal.validation(standing.step, epoch, &found, best)?;
@@ -164,10 +164,11 @@ pub fn run(
     }
     standing.seconds = before + started.elapsed().as_secs_f64();
     save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
-    let model = match standing.best {
-        Some(_) => Model::load(device, &at(BEST))?,
-        None => bundle(run, device, learner.weights()?)?,
-    };
+    if standing.best.is_none() {
+        bundle(run, device, learner.weights()?)?.save(&at(BEST), run.precision)?;
+    }
+    // Read back, so that what is judged is what is saved.
+    let model = Model::load(device, &at(BEST))?;
     // Asked to stop, people wait for it: the report of a stopped run has what is known.
     finish(
         run,

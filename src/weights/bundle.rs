@@ -8,9 +8,10 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use half::f16;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::source::{Piece, Source};
@@ -111,33 +112,54 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
+/// How many bits a bundle gives to a weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// float32: what was learned.
+    #[default]
+    Single,
+    /// float16 for matrices and kernels: half the size; rounds by up to 2^-11 of each weight.
+    Half,
+}
+
+impl Precision {
+    /// Biases, norms and running statistics stay float32: they are few, and variances may leave float16's range.
+    fn dtype(self, name: &str, shape: &[usize]) -> Dtype {
+        match self {
+            _ if is_count(name) => Dtype::I64,
+            Precision::Half if shape.len() > 1 => Dtype::F16,
+            _ => Dtype::F32,
+        }
+    }
+}
+
 /// Writes a bundle tensor by tensor, in any order; the file appears whole or not at all.
 ///
-/// Batch counts (`num_batches_tracked`) are int64 and 0 unless they are given, all else is float32.
+/// Batch counts (`num_batches_tracked`) are int64 and 0 unless they are given, all else is of the [`Precision`].
 #[derive(Debug)]
 pub struct BundleWriter {
     path: PathBuf,
     file: NamedTempFile,
-    /// Tensors still to come: shape and place in the file.
-    pending: BTreeMap<String, (Vec<usize>, u64)>,
+    /// Tensors still to come, and their places in the file.
+    pending: BTreeMap<String, (TensorInfo, u64)>,
 }
 
 impl BundleWriter {
     /// Begins a bundle of all tensors of `config`'s architecture.
-    pub fn create(path: &Path, config: &ModelConfig) -> Result<Self> {
+    pub fn create(path: &Path, config: &ModelConfig, precision: Precision) -> Result<Self> {
         let tensors = expected(&config.architecture);
         let mut end = 0;
         let mut infos = Vec::with_capacity(tensors.len());
         for (name, shape) in &tensors {
-            let dtype = if is_count(name) { Dtype::I64 } else { Dtype::F32 };
+            let dtype = precision.dtype(name, shape);
             let start = end;
             end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
             infos.push((name.clone(), TensorInfo { dtype, shape: shape.clone(), data_offsets: (start, end) }));
         }
-        let starts: Vec<_> = infos.iter().map(|(_, info)| info.data_offsets.0 as u64).collect();
         let metadata = HashMap::from([(DESCRIPTION.to_owned(), config.to_yaml()?)]);
         let internal = |e: &dyn fmt::Display| Error::Internal(format!("safetensors header: {e}"));
-        let header = Metadata::new(Some(metadata), infos).map_err(|e| internal(&e))?;
+        let header = Metadata::new(Some(metadata), infos.clone()).map_err(|e| internal(&e))?;
         let mut header = serde_json::to_vec(&header).map_err(|e| internal(&e))?;
         header.resize(header.len().next_multiple_of(8), b' ');
 
@@ -148,14 +170,17 @@ impl BundleWriter {
         let data = 8 + header.len() as u64;
         // What is not written reads as zeros.
         file.as_file().set_len(data + end as u64).map_err(failed)?;
-        let places = tensors.into_iter().zip(starts);
-        let pending = places.map(|((name, shape), start)| (name, (shape, data + start))).collect();
+        let place = |(name, info): (String, TensorInfo)| {
+            let at = data + info.data_offsets.0 as u64;
+            (name, (info, at))
+        };
+        let pending = infos.into_iter().map(place).collect();
         Ok(BundleWriter { path: path.to_owned(), file, pending })
     }
 
     /// Writes one tensor under its original name, row-major.
     pub fn put(&mut self, name: &str, values: &[f32]) -> Result<()> {
-        let Some((shape, at)) = self.pending.remove(name) else {
+        let Some((TensorInfo { dtype, shape, .. }, at)) = self.pending.remove(name) else {
             return Err(Error::Internal(format!("{name}: written twice, or not part of the architecture")));
         };
         if values.len() != shape.iter().product::<usize>() {
@@ -166,13 +191,11 @@ impl BundleWriter {
             file.seek(SeekFrom::Start(at))?;
             file.write_all(bytes)
         };
-        let written = if is_count(name) {
-            let counts: Vec<_> = values.iter().flat_map(|x| (x.round() as i64).to_le_bytes()).collect();
-            write(&counts)
-        } else if cfg!(target_endian = "big") {
-            write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
-        } else {
-            write(bytemuck::cast_slice(values))
+        let written = match dtype {
+            Dtype::I64 => write(&values.iter().flat_map(|x| (x.round() as i64).to_le_bytes()).collect::<Vec<_>>()),
+            Dtype::F16 => write(&values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect::<Vec<_>>()),
+            _ if cfg!(target_endian = "big") => write(&values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>()),
+            _ => write(bytemuck::cast_slice(values)),
         };
         written.map_err(|e| Error::io(&self.path, "write", e))
     }

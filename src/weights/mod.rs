@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use bundle::BundleWriter;
+pub use bundle::{BundleWriter, Precision};
 use infer::looks_like;
 pub use infer::{infer_architecture, infer_sizes};
 pub use names::{check, check_initial, expected};
