@@ -31,7 +31,9 @@ pub fn input(
 ) -> Result<(Input, [usize; 2])> {
     let mut input = match given {
         Some(input) => input,
-        None => Input { plane: Plane::Axial, orientation: Some("LPS".into()), ..Input::default() },
+        None if dataset.placed => Input { plane: Plane::Axial, orientation: Some("LPS".into()), ..Input::default() },
+        // Nobody knows where the patient's left is: slices are seen as they are stored.
+        None => Input { plane: Plane::Acquisition, orientation: None, ..Input::default() },
     };
     let intensity_given = input.intensity != Intensity::None;
     if let (Some(size), true) = (input.size, intensity_given) {
