@@ -22,6 +22,7 @@ pub struct Listing {
     /// What is left out and does no harm, such as an image without labels.
     pub apart: Vec<String>,
     pub(super) name: Option<String>,
+    pub(super) spaced: bool,
     /// Labels that the configuration or dataset.json states; empty if neither does.
     pub(super) stated: Vec<Label>,
     /// The split that comes with the data.
@@ -49,6 +50,7 @@ impl Listing {
             faults: Vec::new(),
             apart: Vec::new(),
             name: config.name.clone(),
+            spaced: kind != Kind::Prepared || config.spacing.is_some(),
             stated: Vec::new(),
             lists: None,
         };
@@ -118,7 +120,7 @@ impl Listing {
         let meaning = Arc::new(Meaning { labels: labels.clone(), ignore: None });
         let mut cases = self.cases;
         cases.iter_mut().for_each(|case| case.meaning = meaning.clone());
-        Dataset { name, labels, cases, placed, lists: self.lists }
+        Dataset { name, labels, cases, placed, spaced: self.spaced, lists: self.lists }
     }
 }
 

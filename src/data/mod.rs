@@ -41,6 +41,8 @@ pub struct Dataset {
     pub cases: Vec<Case>,
     /// Whether the files say where the patient's left, front and head are.
     pub placed: bool,
+    /// Whether the distances of voxels are known, from the files or from the configuration.
+    pub spaced: bool,
     /// The split that comes with the data.
     lists: Option<Lists>,
 }

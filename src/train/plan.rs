@@ -52,16 +52,20 @@ pub fn input(
     if let Some(size) = input.size {
         return Ok((input, size));
     }
+    let side: usize = match preset {
+        Preset::Tiny => 112,
+        Preset::Small => 160,
+        Preset::Base => 224,
+    };
+    if !dataset.spaced && input.spacing.is_none() {
+        // As the original does: slices of any spacing are stretched over the canvas.
+        return Ok((input, [side; 2]));
+    }
     let spacing = input.spacing.unwrap_or_else(|| {
-        let side = match preset {
-            Preset::Tiny => 112.0,
-            Preset::Small => 160.0,
-            Preset::Base => 224.0,
-        };
         let median_spacing = [0, 1].map(|a| median(seen.iter().map(|seen| seen.spacing[a]).collect()));
         let longest = median(seen.iter().map(|seen| seen.size[0].max(seen.size[1]) as f64).collect());
         // The finest skip has half of the canvas' resolution: up to two canvas pixels for one of the image.
-        let finer = (side / longest).min(2.0);
+        let finer = (side as f64 / longest).min(2.0);
         median_spacing.map(|spacing| round(spacing / finer))
     });
     input.spacing = Some(spacing);
