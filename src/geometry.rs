@@ -106,6 +106,15 @@ impl Geometry {
         ]
     }
 
+    /// Where the axes point, each by its nearest direction of the patient: "LPS", "RAS".
+    pub fn letters(&self) -> String {
+        let letter = |axis: Vec3| {
+            let nearest = (0..3).max_by(|&a, &b| axis[a].abs().total_cmp(&axis[b].abs())).unwrap_or(0);
+            [['L', 'R'], ['P', 'A'], ['S', 'I']][nearest][usize::from(axis[nearest] < 0.0)]
+        };
+        self.direction.map(letter).iter().collect()
+    }
+
     /// Column vectors of the voxel-to-LPS matrix, spacing included, and the origin: rows of a 3x4 affine.
     pub fn affine(&self) -> [[f64; 4]; 3] {
         std::array::from_fn(|row| {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use transunet::config::Compat;
-use transunet::formats::{VolumeKind, read_labels};
+use transunet::dicom::{Seg, common_grid};
+use transunet::formats::{LabelImage, VolumeKind, read_labels};
+use transunet::geometry::Geometry;
 use transunet::labels::Label;
 use transunet::metrics::{LabelScore, Rules, Summary, scores, summarize};
 use transunet::{Error, Result, atomic_file};
@@ -27,7 +29,7 @@ and HD95 0 where only the prediction has the label; Dice 0 and HD95 0 where it l
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Evaluate {
-    /// A label map (.seg.nrrd, .nrrd, .nii, .nii.gz), or a folder of them
+    /// A label map (.seg.nrrd, .nrrd, .nii, .nii.gz, DICOM SEG as .dcm), or a folder of them
     prediction: PathBuf,
     /// What is true: a label map, or a folder with files of the same names
     truth: PathBuf,
@@ -113,7 +115,7 @@ impl Evaluate {
 
     /// Scores of one pair, and the labels that it has.
     fn compare(&self, prediction: &Path, truth: &Path) -> Result<(Vec<Label>, Vec<LabelScore>)> {
-        let (ours, theirs) = (read_labels(prediction)?, read_labels(truth)?);
+        let (ours, theirs) = read_pair(prediction, truth)?;
         let (a, b) = (&ours.geometry, &theirs.geometry);
         let near = a.spacing.iter().copied().fold(f64::INFINITY, f64::min) * 0.01;
         if !a.matches(b, near) {
@@ -245,6 +247,30 @@ impl Evaluation {
     }
 }
 
+/// Both label maps; a DICOM SEG on the other's grid, two of them on the one that their frames make.
+fn read_pair(prediction: &Path, truth: &Path) -> Result<(LabelImage, LabelImage)> {
+    let on = |seg: &Seg, grid: &Geometry| {
+        Ok(LabelImage { geometry: grid.clone(), voxels: seg.read(grid)?, labels: seg.labels.clone() })
+    };
+    match (VolumeKind::of(prediction), VolumeKind::of(truth)) {
+        (Some(_), Some(_)) => Ok((read_labels(prediction)?, read_labels(truth)?)),
+        (None, Some(_)) => {
+            let (ours, theirs) = (Seg::open(prediction)?, read_labels(truth)?);
+            Ok((on(&ours, &theirs.geometry)?, theirs))
+        }
+        (Some(_), None) => {
+            let (ours, theirs) = (read_labels(prediction)?, Seg::open(truth)?);
+            let theirs = on(&theirs, &ours.geometry)?;
+            Ok((ours, theirs))
+        }
+        (None, None) => {
+            let (ours, theirs) = (Seg::open(prediction)?, Seg::open(truth)?);
+            let grid = common_grid(&[&ours, &theirs])?;
+            Ok((on(&ours, &grid)?, on(&theirs, &grid)?))
+        }
+    }
+}
+
 /// Case, prediction, truth.
 type Pair = (String, PathBuf, PathBuf);
 
@@ -286,9 +312,8 @@ fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, "read", e))? {
         let path = entry.map_err(|e| Error::io(folder, "read", e))?.path();
-        if VolumeKind::of(&path).is_some()
-            && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
-        {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if (VolumeKind::of(&path).is_some() || name.ends_with(".dcm")) && !name.starts_with('.') {
             found.insert(stem(&path), path);
         }
     }
@@ -298,6 +323,6 @@ fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 /// The name without its extensions.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let endings = [".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr"];
+    let endings = [".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".dcm"];
     endings.into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned()
 }

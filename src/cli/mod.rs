@@ -1,5 +1,6 @@
 //! The command line: what can be said, and what happens around every command.
 
+mod data;
 mod demo;
 mod devices;
 mod evaluate;
@@ -56,6 +57,7 @@ enum Command {
     Segment(segment::Segment),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Data(data::Data),
     Info(info::Info),
     Devices(devices::Devices),
     Demo(demo::Demo),
@@ -98,6 +100,7 @@ impl Command {
             Command::Segment(segment) => segment.run(session),
             Command::Train(train) => train.run(session),
             Command::Evaluate(evaluate) => evaluate.run(session),
+            Command::Data(data) => data.run(session),
             Command::Info(info) => info.run(session),
             Command::Devices(devices) => devices.run(session),
             Command::Demo(demo) => demo.run(session),

@@ -1,14 +1,13 @@
 //! Where the training data are and what their labels mean, as people write it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
 use crate::labels::Label;
 
 /// The `data` section of a training configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// The data set's folder; relative to the configuration's own.
@@ -21,12 +20,15 @@ pub struct DataConfig {
     /// Foreground classes; from the data set when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
-    /// How many characters of a case's name, or how many of its parts between `_` or `-`, name the subject.
+    /// How many characters of a case's name, or how many of its parts between `_`, name the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<SubjectRule>,
+    /// Distance of columns, rows and slices in mm, for prepared data, whose files do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spacing: Option<[f64; 3]>,
 }
 
-/// Which part of a case's name is its subject's; the whole name when there is no rule.
+/// Which part of a case's name is its subject's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SubjectRule {
@@ -37,9 +39,10 @@ pub enum SubjectRule {
 }
 
 impl SubjectRule {
-    pub fn of(rule: Option<Self>, id: &str) -> String {
+    /// The subject of case `id`; `usual` where there is no rule.
+    pub fn of(rule: Option<Self>, id: &str, usual: impl FnOnce() -> String) -> String {
         match rule {
-            None => id.into(),
+            None => usual(),
             Some(SubjectRule::Characters(count)) => id.chars().take(count).collect(),
             Some(SubjectRule::Parts(count)) => id.split('_').take(count).collect::<Vec<_>>().join("_"),
         }
@@ -52,18 +55,22 @@ impl SubjectRule {
 pub enum Kind {
     /// nnU-Net's and the Medical Segmentation Decathlon's: imagesTr, labelsTr, dataset.json.
     NnUnet,
+    /// DICOM series and DICOM SEG objects that refer to them, in any tree.
+    Dicom,
+    /// NAME.nrrd or NAME.nii.gz beside NAME.seg.nrrd, in any tree.
+    Nrrd,
+    /// The original's prepared data: slices in .npz, volumes in .h5.
+    Prepared,
 }
 
-impl DataConfig {
-    pub(super) fn kind(&self, folder: &Path) -> Result<Kind> {
-        if let Some(kind) = self.kind {
-            return Ok(kind);
+impl Kind {
+    /// As a configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::NnUnet => "nnunet",
+            Kind::Dicom => "dicom",
+            Kind::Nrrd => "nrrd",
+            Kind::Prepared => "prepared",
         }
-        let there = |name: &str| folder.join(name).is_dir();
-        if there("imagesTr") && there("labelsTr") {
-            return Ok(Kind::NnUnet);
-        }
-        let what = if folder.is_dir() { "nothing in it is known as training data" } else { "there is no such folder" };
-        Err(Error::Argument(format!("{}: {what}, expected imagesTr and labelsTr", folder.display())))
     }
 }

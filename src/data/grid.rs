@@ -42,12 +42,13 @@ pub fn placed(labels: LabelImage, image: &Geometry) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn described(geometry: &Geometry) -> String {
+pub(super) fn described(geometry: &Geometry) -> String {
     let list = |values: [f64; 3]| values.map(|x| format!("{x:.3}")).join(" x ");
     let size = geometry.size.map(|x| x.to_string()).join(" x ");
     format!(
-        "{size} voxels of {} mm from ({}) mm",
+        "{size} voxels of {} mm from ({}) mm, axes {}",
         list(geometry.spacing),
-        geometry.origin.map(|x| format!("{x:.2}")).join(", ")
+        geometry.origin.map(|x| format!("{x:.2}")).join(", "),
+        geometry.letters()
     )
 }

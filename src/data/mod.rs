@@ -1,21 +1,36 @@
 //! Data sets to learn from: pairs of image and label map, grouped by subject.
 
 mod config;
-mod folder;
+mod dicom;
 mod grid;
+mod h5;
+mod listing;
+mod lists;
+mod meaning;
+mod nnunet;
+mod npz;
+mod nrrd;
+mod prepared;
+mod source;
 mod split;
+mod survey;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-pub use config::{DataConfig, Kind};
+pub use config::{DataConfig, Kind, SubjectRule};
+pub use listing::Listing;
+pub use source::{ImageSource, LabelSource, Stored, StoredFiles};
 pub use split::{Parts, Split};
+pub use survey::{CaseFacts, LabelFacts, SplitFacts, Survey};
 
-use crate::error::{Error, Result};
-use crate::formats::{read_labels, read_volume};
+use crate::error::Result;
+use crate::formats::LabelImage;
 use crate::labels::Label;
 use crate::volume::Volume;
+use lists::Lists;
+use meaning::Meaning;
 
 /// Cases and what their labels mean.
 #[derive(Debug, Clone)]
@@ -24,54 +39,73 @@ pub struct Dataset {
     /// Foreground classes 1 to n.
     pub labels: Vec<Label>,
     pub cases: Vec<Case>,
+    /// Whether the files say where the patient's left, front and head are.
+    pub placed: bool,
+    /// Whether the distances of voxels are known, from the files or from the configuration.
+    pub spaced: bool,
+    /// The split that comes with the data.
+    lists: Option<Lists>,
 }
 
-/// One image and its label map; knows its files, holds no voxels.
-#[derive(Debug, Clone, PartialEq)]
+/// One image and its labels; knows its files, holds no voxels.
+#[derive(Debug, Clone)]
 pub struct Case {
     pub id: String,
     /// Cases of one subject are never split.
     pub subject: String,
-    pub image: PathBuf,
-    pub label: PathBuf,
+    pub image: ImageSource,
+    pub label: LabelSource,
+    meaning: Arc<Meaning>,
 }
 
 impl Dataset {
-    /// Looks at file names only. `base` is what relative paths of `config` are relative to.
+    /// Looks at names and headers; at label maps only where nobody says what their labels are. `base` is what relative
+    /// paths of `config` are relative to.
     pub fn open(config: &DataConfig, base: &Path) -> Result<Self> {
-        let folder = base.join(&config.folder);
-        let mut dataset = match config.kind(&folder)? {
-            Kind::NnUnet => folder::open(config, &folder)?,
-        };
-        if dataset.cases.is_empty() {
-            return Err(Error::Argument(format!("{}: no pairs of image and label map", folder.display())));
+        Listing::find(config, base)?.dataset()
+    }
+
+    /// Lets voxels have a value that no label has.
+    #[must_use]
+    pub fn ignoring(mut self, value: Option<u8>) -> Self {
+        let meaning = Arc::new(Meaning { labels: self.labels.clone(), ignore: value });
+        self.cases.iter_mut().for_each(|case| case.meaning = meaning.clone());
+        self
+    }
+
+    /// Training and validation cases by `split`; without one by the lists that come with the data, else the usual share.
+    /// `base` is what a relative file is relative to: the data set's folder.
+    pub fn parts(&self, split: Option<&Split>, base: &Path) -> Result<Parts> {
+        match (split, &self.lists) {
+            (Some(split), _) => split.apply(self, base),
+            (None, Some(lists)) => split::from_lists(lists, self),
+            (None, None) => Split::default().apply(self, base),
         }
-        dataset.cases.sort_by(|a, b| a.id.cmp(&b.id));
-        if let Some(twice) = dataset.cases.windows(2).find(|pair| pair[0].id == pair[1].id) {
-            return Err(Error::Argument(format!(
-                "{}: case {} is there twice ({} and {})",
-                folder.display(),
-                twice[0].id,
-                twice[0].image.display(),
-                twice[1].image.display()
-            )));
-        }
-        Ok(dataset)
     }
 }
 
 impl Case {
+    fn new(subject: String, id: String, image: ImageSource, label: LabelSource) -> Self {
+        Case { id, subject, image, label, meaning: Arc::default() }
+    }
+
     /// Image and labels, `[k, j, i]` on the image's grid.
     pub fn load(&self) -> Result<(Arc<Volume>, Vec<u8>)> {
-        let volume = read_volume(&self.image)?;
-        let labels = read_labels(&self.label)?;
-        let voxels = grid::placed(labels, volume.geometry()).map_err(|e| e.at(self))?;
-        Ok((Arc::new(volume), voxels))
+        let (volume, labels) = self.read()?;
+        let voxels = self.meaning.apply(labels).map_err(|e| e.at(&self.label)).map_err(|e| e.at(self))?;
+        Ok((volume, voxels))
+    }
+
+    /// As [`Case::load`], with the labels as the file numbers them.
+    fn read(&self) -> Result<(Arc<Volume>, LabelImage)> {
+        let volume = self.image.read().map_err(|e| e.at(self))?;
+        let labels = self.label.read(volume.geometry()).map_err(|e| e.at(self))?;
+        Ok((Arc::new(volume), labels))
     }
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "case {} ({} with {})", self.id, self.image.display(), self.label.display())
+        write!(f, "case {}", self.id)
     }
 }

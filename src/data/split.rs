@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
+use super::lists::Lists;
 use crate::error::{Error, Result};
 use crate::random;
 
@@ -130,22 +131,44 @@ fn from_file(path: &Path, fold: usize, dataset: &Dataset) -> Result<Parts> {
         other => other,
     };
     let written: Written = serde_json::from_value(one).map_err(|e| refuse(e.to_string()))?;
+    by_case(&written.train, &written.validation, dataset).map_err(|e| e.at(path.display()))
+}
+
+/// The split of the lists that come with prepared data.
+pub(super) fn from_lists(lists: &Lists, dataset: &Dataset) -> Result<Parts> {
+    let place = lists.folder.display();
+    if !lists.faults.is_empty() {
+        return Err(Error::Config(format!("{place}: {}", lists.faults.join("; "))));
+    }
+    let parts = by_case(&lists.train, &lists.validation, dataset).map_err(|e| e.at(&place))?;
+    if parts.train.is_empty() {
+        return Err(Error::Config(format!("{place}: the lists leave no case to train with")));
+    }
+    let left = dataset.cases.len() - parts.train.len() - parts.validation.len();
+    if left > 0 {
+        log::warn!("{place}: {left} cases are in no list and not used");
+    }
+    Ok(parts)
+}
+
+/// Refuses unknown cases, and subjects on both sides.
+fn by_case(train: &[String], validation: &[String], dataset: &Dataset) -> Result<Parts> {
     let places: BTreeMap<&str, usize> =
         dataset.cases.iter().enumerate().map(|(n, case)| (case.id.as_str(), n)).collect();
     let find = |ids: &[String]| -> (Vec<usize>, Vec<String>) {
         let unknown = ids.iter().filter(|id| !places.contains_key(id.as_str())).cloned().collect();
         (ids.iter().filter_map(|id| places.get(id.as_str()).copied()).collect(), unknown)
     };
-    let ((train, mut unknown), (validation, more)) = (find(&written.train), find(&written.validation));
+    let ((train, mut unknown), (validation, more)) = (find(train), find(validation));
     unknown.extend(more);
     if !unknown.is_empty() {
-        return Err(refuse(format!("{} cases are not in the data set: {}", unknown.len(), unknown.join(", "))));
+        return Err(Error::Config(format!("{} cases are not in the data set: {}", unknown.len(), unknown.join(", "))));
     }
     let subjects =
         |cases: &[usize]| -> BTreeSet<&str> { cases.iter().map(|&n| dataset.cases[n].subject.as_str()).collect() };
     let both: Vec<_> = subjects(&train).intersection(&subjects(&validation)).map(|s| (*s).to_owned()).collect();
     if !both.is_empty() {
-        return Err(refuse(format!("subjects that train and validate: {}", both.join(", "))));
+        return Err(Error::Config(format!("subjects that train and validate: {}", both.join(", "))));
     }
     Ok(Parts { train, validation })
 }

@@ -7,6 +7,7 @@ use dicom::object::mem::InMemElement;
 
 use super::attributes::{LONG_STRING, item, long_string, one_line, sequence, text};
 use crate::error::{Error, Result};
+use crate::geometry::{cross, dot};
 use crate::labels::Code;
 
 /// Longest Code Value and Coding Scheme Designator (SH).
@@ -80,6 +81,31 @@ pub fn cielab(rgb: [u8; 3]) -> [u16; 3] {
     [l * 655.35, (a + 128.0) * 257.0, (b + 128.0) * 257.0].map(|v| v.round().clamp(0.0, 65535.0) as u16)
 }
 
+/// The sRGB colour nearest to a Recommended Display CIELab Value: inverse of [`cielab`].
+pub fn rgb(lab: [u16; 3]) -> [u8; 3] {
+    let [l, a, b] = lab.map(f64::from);
+    let y = (l / 655.35 + 16.0) / 116.0;
+    let scaled = [y + (a / 257.0 - 128.0) / 500.0, y, y - (b / 257.0 - 128.0) / 200.0].map(expand);
+    let rows = RGB_TO_XYZ_D50;
+    let xyz: [f64; 3] = std::array::from_fn(|n| scaled[n] * rows[n].iter().sum::<f64>());
+    // Cramer's rule: the channels are the solution of rows * channels = xyz.
+    let columns: [[f64; 3]; 3] = std::array::from_fn(|c| std::array::from_fn(|r| rows[r][c]));
+    let volume = |[a, b, c]: [[f64; 3]; 3]| dot(cross(a, b), c);
+    let channel = |n: usize| {
+        let mut replaced = columns;
+        replaced[n] = xyz;
+        let x = volume(replaced) / volume(columns);
+        let x = if x <= 0.003_130_8 { 12.92 * x } else { 1.055 * x.powf(1.0 / 2.4) - 0.055 };
+        (x * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    std::array::from_fn(channel)
+}
+
+/// Inverse of [`compress`].
+fn expand(t: f64) -> f64 {
+    if t > 6.0 / 29.0 { t.powi(3) } else { (116.0 * t - 16.0) * 27.0 / 24389.0 }
+}
+
 /// The cube root of CIELab with its linear part near black.
 fn compress(t: f64) -> f64 {
     if t > 216.0 / 24389.0 { t.cbrt() } else { (24389.0 / 27.0 * t + 16.0) / 116.0 }
@@ -104,6 +130,7 @@ mod tests {
             ([255, 255, 255], [65535, 32896, 32896]),
         ] {
             assert_eq!(cielab(rgb), lab, "{rgb:?}");
+            assert_eq!(super::rgb(lab), rgb, "back");
         }
     }
 

@@ -16,13 +16,14 @@ use crate::geometry::Vec3;
 pub(super) type Field<T> = std::result::Result<T, String>;
 
 /// Elements that [`Header`] is made of.
-const WANTED: [Tag; 28] = [
+const WANTED: [Tag; 29] = [
     tags::SPECIFIC_CHARACTER_SET,
     tags::IMAGE_TYPE,
     tags::SOP_CLASS_UID,
     tags::SOP_INSTANCE_UID,
     tags::MODALITY,
     tags::SERIES_DESCRIPTION,
+    tags::PATIENT_ID,
     tags::SLICE_THICKNESS,
     tags::SPACING_BETWEEN_SLICES,
     tags::STUDY_INSTANCE_UID,
@@ -87,6 +88,7 @@ pub(super) struct Header {
     pub series_uid: String,
     pub frame_of_reference_uid: String,
     pub modality: String,
+    pub patient_id: String,
     pub description: String,
     pub image_type: String,
     pub series_number: Option<i32>,
@@ -154,6 +156,7 @@ impl Header {
             series_uid,
             frame_of_reference_uid: values.text(tags::FRAME_OF_REFERENCE_UID),
             modality: values.text(tags::MODALITY),
+            patient_id: values.text(tags::PATIENT_ID),
             description: values.text(tags::SERIES_DESCRIPTION),
             image_type: values.text(tags::IMAGE_TYPE),
             series_number: values.integer(tags::SERIES_NUMBER),
@@ -169,6 +172,11 @@ impl Header {
             pixels: *pixels,
             implausible,
         }
+    }
+
+    /// Whether this is a DICOM SEG, of masks or of label maps.
+    pub fn is_segmentation(&self) -> bool {
+        matches!(self.sop_class_uid.as_str(), uids::SEGMENTATION_STORAGE | uids::LABEL_MAP_SEGMENTATION_STORAGE)
     }
 
     /// Why this is not a slice of a volume, if so.
@@ -189,7 +197,7 @@ impl Header {
             uids::CT_IMAGE_STORAGE | uids::MR_IMAGE_STORAGE | uids::POSITRON_EMISSION_TOMOGRAPHY_IMAGE_STORAGE => None,
             uids::SECONDARY_CAPTURE_IMAGE_STORAGE if placed => None,
             uids::SECONDARY_CAPTURE_IMAGE_STORAGE => Some("Secondary Capture without a place in the patient"),
-            uids::SEGMENTATION_STORAGE => Some("a segmentation, not an image"),
+            _ if self.is_segmentation() => Some("a segmentation, not an image"),
             uids::RT_STRUCTURE_SET_STORAGE => Some("an RT structure set, not an image"),
             _ if multi_frame => None,
             _ => Some("not a CT, MR or PET image"),

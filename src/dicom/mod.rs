@@ -12,11 +12,16 @@ mod rle;
 mod scan;
 mod seg;
 mod seg_frames;
+mod seg_grid;
 mod seg_header;
+mod seg_pixels;
+mod seg_read;
 mod series;
 mod uid;
 
 pub use choice::SeriesChoice;
 pub use scan::{Scan, SeriesSummary, Unreadable, scan};
 pub use seg::{SegOptions, write_seg};
+pub use seg_grid::common_grid;
+pub use seg_read::Seg;
 pub use series::{Instance, Series};

@@ -74,12 +74,20 @@ fn native(file: &mut DicomFile, span: &PixelSpan, format: &PixelFormat) -> Resul
     file.take(length)
 }
 
-/// The fragments of encapsulated pixel data, joined, without the offset table (PS3.5 A.4).
+/// The fragments of one encapsulated image, joined. The first item is the offset table, of no use for a single frame.
 fn fragments(file: &mut DicomFile) -> Result<Vec<u8>> {
+    let stream = items(file)?.into_iter().skip(1).flatten().collect::<Vec<u8>>();
+    if stream.is_empty() {
+        return Err(Error::DicomParse("PixelData is empty".into()));
+    }
+    Ok(stream)
+}
+
+/// The items of encapsulated pixel data: the offset table, then the fragments (PS3.5 A.4).
+pub(super) fn items(file: &mut DicomFile) -> Result<Vec<Vec<u8>>> {
     const ITEM: [u8; 4] = [0xFE, 0xFF, 0x00, 0xE0];
     const END: [u8; 4] = [0xFE, 0xFF, 0xDD, 0xE0];
-    let mut stream = Vec::new();
-    let mut items = 0;
+    let mut items: Vec<Vec<u8>> = Vec::new();
     while file.remaining() >= 8 {
         let head = file.take(8)?;
         let (tag, length) = head.split_at(4);
@@ -87,26 +95,19 @@ fn fragments(file: &mut DicomFile) -> Result<Vec<u8>> {
             break;
         }
         if tag != ITEM {
-            return Err(Error::DicomParse(format!("fragment {items} of PixelData does not begin with an item tag")));
+            let count = items.len();
+            return Err(Error::DicomParse(format!("fragment {count} of PixelData does not begin with an item tag")));
         }
         let length = u64::from(u32::from_le_bytes(length.try_into().unwrap_or_default()));
         if length > file.remaining() {
-            let rest = file.remaining();
+            let (count, rest) = (items.len(), file.remaining());
             return Err(Error::DicomParse(format!(
-                "truncated, fragment {items} of PixelData claims {length} bytes and {rest} follow"
+                "truncated, fragment {count} of PixelData claims {length} bytes and {rest} follow"
             )));
         }
-        let data = file.take(length)?;
-        // The first item is the offset table, of no use for a single frame.
-        if items > 0 {
-            stream.extend_from_slice(&data);
-        }
-        items += 1;
+        items.push(file.take(length)?);
     }
-    if stream.is_empty() {
-        return Err(Error::DicomParse("PixelData is empty".into()));
-    }
-    Ok(stream)
+    Ok(items)
 }
 
 /// Stored samples to modality values. Bits above HighBit (old overlays) are ignored, the sign is that of BitsStored.

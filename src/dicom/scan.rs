@@ -31,6 +31,8 @@ pub struct SeriesSummary {
     pub study_uid: String,
     pub series_uid: String,
     pub modality: String,
+    /// Empty if there is none.
+    pub patient_id: String,
     pub description: String,
     pub number: Option<i32>,
     /// Files of the series.
@@ -107,6 +109,21 @@ impl Scan {
 }
 
 impl SeriesSummary {
+    /// Files, in the order of their names.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.headers.iter().map(|header| header.path.as_path())
+    }
+
+    /// Files of the series that are DICOM SEG objects.
+    pub fn segmentations(&self) -> impl Iterator<Item = &Path> {
+        self.headers.iter().filter(|header| header.is_segmentation()).map(|header| header.path.as_path())
+    }
+
+    /// Whether an image of the series has this SOP Instance UID.
+    pub fn has_instance(&self, uid: &str) -> bool {
+        self.headers.iter().any(|header| header.sop_instance_uid == uid)
+    }
+
     fn of(headers: Vec<Header>) -> Option<Self> {
         let first = headers.iter().find(|header| header.refusal().is_none()).or(headers.first())?;
         let (rows, columns) = first.format.as_ref().map_or((0, 0), |format| (format.rows, format.columns));
@@ -114,6 +131,7 @@ impl SeriesSummary {
             study_uid: first.study_uid.clone(),
             series_uid: first.series_uid.clone(),
             modality: first.modality.clone(),
+            patient_id: first.patient_id.clone(),
             description: first.description.clone(),
             number: first.series_number,
             images: headers.len(),

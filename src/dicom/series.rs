@@ -124,7 +124,7 @@ fn readable(slices: &[Header]) -> Result<()> {
 }
 
 /// The data set before the pixels. The parser may panic on what the walk let pass.
-fn data_set(header: &Header) -> Result<InMemDicomObject> {
+pub(super) fn data_set(header: &Header) -> Result<InMemDicomObject> {
     let path = &header.path;
     let broken = |reason: &str| Error::DicomParse(format!("{}: {reason}", path.display()));
     let Some(pixels) = header.pixels else {

@@ -72,21 +72,32 @@ pub struct LabelImage {
 /// Reads a label image: whole numbers from 0 to 255.
 pub fn read_labels(path: &Path) -> Result<LabelImage> {
     let scan = read_scan(path)?;
-    let [columns, rows, _] = scan.geometry.size;
+    let voxels = whole_labels(scan.voxels, scan.geometry.size).map_err(|e| e.at(path.display()))?;
+    let labels = segments::parse(&scan.keys).map_err(|e| e.at(path.display()))?;
+    Ok(LabelImage { geometry: scan.geometry, voxels, labels })
+}
+
+/// What the header of a file says about its labels, by value; nothing unless it is a `.seg.nrrd`.
+pub fn read_segments(path: &Path) -> Result<Vec<Label>> {
+    match VolumeKind::required(path)? {
+        VolumeKind::Nrrd => nrrd::keys(path).and_then(|keys| segments::parse(&keys)),
+        VolumeKind::Nifti => Ok(Vec::new()),
+    }
+    .map_err(|e| e.at(path.display()))
+}
+
+/// Voxels `[k, j, i]` of a grid of `size` as labels: whole numbers from 0 to 255.
+pub(crate) fn whole_labels(voxels: Vec<f32>, size: [usize; 3]) -> Result<Vec<u8>> {
+    let [columns, rows, _] = size;
     let label = |(at, value): (usize, f32)| {
         let label = value as u8;
         if f32::from(label) == value {
             return Ok(label);
         }
         let (i, j, k) = (at % columns, at / columns % rows, at / columns / rows);
-        Err(Error::VolumeFormat(format!(
-            "{}: voxel ({i}, {j}, {k}) is {value}, expected a label from 0 to 255",
-            path.display()
-        )))
+        Err(Error::VolumeFormat(format!("voxel ({i}, {j}, {k}) is {value}, expected a label from 0 to 255")))
     };
-    let voxels = scan.voxels.into_iter().enumerate().map(label).collect::<Result<_>>()?;
-    let labels = segments::parse(&scan.keys).map_err(|e| e.at(path.display()))?;
-    Ok(LabelImage { geometry: scan.geometry, voxels, labels })
+    voxels.into_iter().enumerate().map(label).collect()
 }
 
 /// What a file holds.

@@ -65,3 +65,69 @@ impl Cache {
         Ok(prepared)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::config::{Input, ModelConfig};
+    use crate::geometry::Geometry;
+    use crate::loader::prepare;
+    use crate::network::Architecture;
+    use crate::volume::Volume;
+
+    /// Ten cases of 1 to 10 slices of 16 x 16, and the number of reads.
+    struct Cases(AtomicU64);
+
+    impl Source for Cases {
+        fn cases(&self) -> usize {
+            10
+        }
+
+        fn prepare(&self, case: usize) -> Result<PreparedCase> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let input = Input { size: Some([16, 16]), ..Input::default() };
+            let config = ModelConfig { input, ..ModelConfig::undescribed(Architecture::tiny(16, 2)) };
+            let axes = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+            let grid = Geometry::new([16, 16, case + 1], [1.0; 3], [0.0; 3], axes)?;
+            let count = grid.len();
+            prepare(&config, &Arc::new(Volume::from_memory(grid, vec![0.0; count], "test")?), vec![0; count], None)
+        }
+    }
+
+    const SLICE: u64 = 5 * 256;
+
+    #[test]
+    fn never_holds_more_than_its_memory() {
+        for slices in [0, 1, 9, 20, 54, 55] {
+            let cases = Arc::new(Cases(AtomicU64::new(0)));
+            let cache = Cache::new(cases.clone(), slices * SLICE);
+            let order = (0..10).chain((0..10).rev()).chain([3, 3, 9, 0, 9, 5, 3]);
+            for case in order {
+                let prepared = cache.get(case).unwrap();
+                assert_eq!(prepared.present().len(), case + 1);
+                let held = cache.held.lock().unwrap();
+                let bytes: u64 = held.cases.values().map(|(_, case)| case.bytes()).sum();
+                assert_eq!(held.bytes, bytes);
+                assert!(bytes <= slices * SLICE, "{bytes} bytes, allowed {}", slices * SLICE);
+            }
+            let reads = cases.0.load(Ordering::SeqCst);
+            assert!(if slices == 55 { reads == 10 } else { reads > 10 }, "{reads} reads with {slices} slices");
+        }
+    }
+
+    #[test]
+    fn keeps_what_was_used_last() {
+        let cases = Arc::new(Cases(AtomicU64::new(0)));
+        let cache = Cache::new(cases.clone(), 6 * SLICE);
+        let reads = |case: usize| {
+            let before = cases.0.load(Ordering::SeqCst);
+            cache.get(case).unwrap();
+            cases.0.load(Ordering::SeqCst) - before
+        };
+        assert_eq!([0, 1, 2, 0].map(reads), [1, 1, 1, 0]);
+        // Four slices make room by forgetting the two and the three, which were used before the one.
+        assert_eq!([3, 0, 3, 1].map(reads), [1, 0, 0, 1]);
+    }
+}

@@ -21,8 +21,8 @@ pub struct TrainConfig {
     /// What people will call the model.
     pub name: Option<String>,
     pub data: DataConfig,
-    #[serde(default)]
-    pub split: Split,
+    /// By subject; the lists that come with prepared data, or a fifth to validate, when it is left out.
+    pub split: Option<Split>,
     /// Folder of everything that the run writes; relative to the configuration's own.
     pub output: PathBuf,
     #[serde(default = "small")]
@@ -131,10 +131,10 @@ impl TrainConfig {
     /// Looks at the data and at the device and decides what the document leaves open; `base` is what its relative paths
     /// are relative to.
     pub fn resolve(self, base: &Path, device: &Device, control: &mut Control) -> Result<Run> {
-        let dataset = Dataset::open(&self.data, base)?;
-        let parts = self.split.apply(&dataset, &base.join(&self.data.folder))?;
-        let classes = dataset.labels.len() + 1;
         let recipe = self.recipe();
+        let dataset = Dataset::open(&self.data, base)?.ignoring(recipe.loss.ignore);
+        let parts = dataset.parts(self.split.as_ref(), &base.join(&self.data.folder))?;
+        let classes = dataset.labels.len() + 1;
         recipe.check(classes)?;
         if let Augmentation::LowData(strengths) = &recipe.augmentation {
             strengths.check()?;

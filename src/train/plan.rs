@@ -45,7 +45,8 @@ pub fn input(
         seen.push(look(dataset, case)?);
         control.report(Progress::of(Stage::Read, n + 1, chosen.len()))?;
     }
-    if planned {
+    // Where nobody knows the patient's left, slices are seen as they are stored.
+    if planned && dataset.placed {
         input.plane = plane(&seen);
     }
     if !intensity_given {
@@ -53,6 +54,10 @@ pub fn input(
     }
     if let Some(size) = input.size {
         return Ok((input, size));
+    }
+    if !dataset.spaced && input.spacing.is_none() {
+        // As the original does: slices of any spacing are stretched over the canvas.
+        return Ok((input, [longest_side(preset); 2]));
     }
     let framed = seen.iter().map(|seen| orient::framed(&input, &seen.geometry)).collect::<Result<Vec<_>>>()?;
     let spacing = input.spacing.unwrap_or_else(|| spacing(&framed, preset));
@@ -104,17 +109,21 @@ fn plane(seen: &[Seen]) -> Plane {
     }
 }
 
+/// Pixels of the longest side of a slice that a preset likes.
+fn longest_side(preset: Preset) -> usize {
+    match preset {
+        Preset::Tiny => 112,
+        Preset::Small => 160,
+        Preset::Base => 224,
+    }
+}
+
 /// Rows' and columns' distance, mm, that makes the usual slice as large as the preset likes.
 fn spacing(framed: &[Geometry], preset: Preset) -> [f64; 2] {
-    let side = match preset {
-        Preset::Tiny => 112.0,
-        Preset::Small => 160.0,
-        Preset::Base => 224.0,
-    };
     let own = [1, 0].map(|axis| median(framed.iter().map(|geometry| geometry.spacing[axis]).collect()));
     let longest = median(framed.iter().map(|geometry| geometry.rows().max(geometry.columns()) as f64).collect());
     // The finest skip has half of the canvas' resolution: up to two canvas pixels for one of the image.
-    let finer = (side / longest).min(2.0);
+    let finer = (longest_side(preset) as f64 / longest).min(2.0);
     own.map(|spacing| round(spacing / finer))
 }
 

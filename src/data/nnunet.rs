@@ -1,14 +1,16 @@
 //! nnU-Net's folder convention, and the Medical Segmentation Decathlon's: imagesTr, labelsTr, dataset.json.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::config::SubjectRule;
-use super::{Case, DataConfig, Dataset};
+use super::listing::Listing;
+use super::{Case, DataConfig, ImageSource, LabelSource};
 use crate::error::{Error, Result};
-use crate::formats::{VolumeKind, read_labels};
+use crate::formats::VolumeKind;
 use crate::labels::Label;
 
 /// What is read of dataset.json, in both conventions.
@@ -22,7 +24,7 @@ struct Description {
     modality: BTreeMap<String, serde_json::Value>,
 }
 
-pub(super) fn open(config: &DataConfig, folder: &Path) -> Result<Dataset> {
+pub(super) fn list(config: &DataConfig, folder: &Path, listing: &mut Listing) -> Result<()> {
     let description = describe(&folder.join("dataset.json"))?;
     let channels = description.channel_names.len().max(description.modality.len());
     if channels > 1 {
@@ -31,45 +33,40 @@ pub(super) fn open(config: &DataConfig, folder: &Path) -> Result<Dataset> {
             folder.join("dataset.json").display()
         )));
     }
-    let (images, labels) = (volumes(&folder.join("imagesTr"))?, volumes(&folder.join("labelsTr"))?);
-    let mut cases = Vec::with_capacity(images.len());
-    let mut alone = Vec::new();
+    let images = volumes(&folder.join("imagesTr"), &mut listing.faults)?;
+    let mut labels = volumes(&folder.join("labelsTr"), &mut listing.faults)?;
+    let known: BTreeSet<String> = labels.keys().cloned().collect();
     for (name, image) in images {
         let id = match name.rsplit_once('_') {
             Some((id, "0000")) => id.to_owned(),
             Some((id, number))
-                if number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()) && labels.contains_key(id) =>
+                if number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()) && known.contains(id) =>
             {
-                return Err(Error::Argument(format!(
+                listing.faults.push(format!(
                     "{}: a second channel of case {id}, expected one image for each case",
                     image.display()
-                )));
+                ));
+                continue;
             }
-            _ => name.clone(),
+            _ => name,
         };
-        match labels.get(&id) {
-            Some(label) => {
-                cases.push(Case { subject: SubjectRule::of(config.subject, &id), id, image, label: label.clone() })
+        match labels.remove(&id) {
+            Some(label) => listing.cases.push(Case::new(
+                SubjectRule::of(config.subject, &id, || id.clone()),
+                id,
+                ImageSource::File(image),
+                LabelSource::File(label),
+            )),
+            None if known.contains(&id) => {
+                listing.faults.push(format!("{}: a second image of case {id}", image.display()));
             }
-            None => alone.push(image.display().to_string()),
+            None => listing.faults.push(format!("{}: no label map of its name in labelsTr", image.display())),
         }
     }
-    if !alone.is_empty() {
-        return Err(Error::Argument(format!(
-            "{} images have no label map of the same name in {}: {}",
-            alone.len(),
-            folder.join("labelsTr").display(),
-            alone.join(", ")
-        )));
-    }
-    let labels = match (config.labels.is_empty(), description.labels.is_empty()) {
-        (false, _) => config.labels.clone(),
-        (true, false) => named(&description.labels).map_err(|e| e.at(folder.join("dataset.json").display()))?,
-        (true, true) => found(&cases)?,
-    };
-    let name = config.name.clone().or(description.name);
-    let name = name.or_else(|| Some(folder.file_name()?.to_string_lossy().into_owned()));
-    Ok(Dataset { name: name.unwrap_or_else(|| "data set".into()), labels: contiguous(labels)?, cases })
+    listing.apart.extend(labels.values().map(|label| format!("{}: no image of its name in imagesTr", label.display())));
+    listing.stated = named(&description.labels).map_err(|e| e.at(folder.join("dataset.json").display()))?;
+    listing.name = listing.name.take().or(description.name);
+    Ok(())
 }
 
 fn describe(path: &Path) -> Result<Description> {
@@ -81,10 +78,14 @@ fn describe(path: &Path) -> Result<Description> {
 }
 
 /// Volumes of a folder by their names without extensions.
-fn volumes(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let mut found = BTreeMap::new();
+fn volumes(folder: &Path, faults: &mut Vec<String>) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, "read", e))? {
-        let path = entry.map_err(|e| Error::io(folder, "read", e))?.path();
+        paths.push(entry.map_err(|e| Error::io(folder, "read", e))?.path());
+    }
+    paths.sort();
+    for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // The Decathlon's archives hold macOS's shadows of files.
         if name.starts_with('.') || VolumeKind::of(&path).is_none() {
@@ -92,7 +93,14 @@ fn volumes(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
         let stem =
             [".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr"].into_iter().find_map(|end| name.strip_suffix(end));
-        found.insert(stem.unwrap_or(&name).to_owned(), path);
+        match found.entry(stem.unwrap_or(&name).to_owned()) {
+            Entry::Vacant(place) => drop(place.insert(path)),
+            Entry::Occupied(other) => faults.push(format!(
+                "{}: the same name as {}, expected one file for each case",
+                path.display(),
+                other.get().display()
+            )),
+        }
     }
     Ok(found)
 }
@@ -117,23 +125,4 @@ fn named(labels: &BTreeMap<String, serde_json::Value>) -> Result<Vec<Label>> {
         }
     }
     Ok(found)
-}
-
-/// Labels of the first cases' files, numbered.
-fn found(cases: &[Case]) -> Result<Vec<Label>> {
-    let mut most = 0;
-    for case in cases.iter().take(20) {
-        most = most.max(read_labels(&case.label)?.voxels.into_iter().max().unwrap_or(0));
-    }
-    Ok((1..=most).map(Label::numbered).collect())
-}
-
-/// Refuses labels that are not 1 to n.
-fn contiguous(mut labels: Vec<Label>) -> Result<Vec<Label>> {
-    labels.sort_by_key(|label| label.value);
-    let values: Vec<_> = labels.iter().map(|label| label.value).collect();
-    if labels.is_empty() || values.iter().zip(1..).any(|(&value, n)| value != n) {
-        return Err(Error::Config(format!("labels {values:?}, expected 1 to n without gaps")));
-    }
-    Ok(labels)
 }

@@ -1,0 +1,123 @@
+//! DICOM series and the DICOM SEG objects that refer to them, in any tree of folders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::config::SubjectRule;
+use super::listing::Listing;
+use super::{Case, DataConfig, ImageSource, LabelSource};
+use crate::control::Control;
+use crate::dicom::{Scan, Seg, SeriesSummary, scan};
+use crate::error::Result;
+
+pub(super) fn list(config: &DataConfig, folder: &Path, listing: &mut Listing) -> Result<()> {
+    let Scan { series, unreadable, .. } = scan(&[folder], &mut Control::none())?;
+    listing.faults.extend(unreadable.into_iter().map(|file| file.reason));
+    let series: Vec<Arc<SeriesSummary>> = series.into_iter().map(Arc::new).collect();
+    // SEG objects of each series, by its place in the list.
+    let mut pairs: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
+    for path in series.iter().flat_map(|series| series.segmentations()) {
+        match source(path, &series) {
+            Ok(n) => pairs.entry(n).or_default().push(path.to_path_buf()),
+            Err(fault) => listing.faults.push(fault),
+        }
+    }
+    for (n, one) in series.iter().enumerate() {
+        if !pairs.contains_key(&n) && one.segmentations().next().is_none() {
+            listing.apart.push(format!("{}: no DICOM SEG refers to it", described(one, folder)));
+        }
+    }
+    pairs.retain(|&n, segs| {
+        if segs.len() > 1 {
+            let names = segs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "{}: {} DICOM SEG objects refer to it, expected one: {names}",
+                described(&series[n], folder),
+                segs.len()
+            );
+            listing.faults.push(text);
+        }
+        segs.len() == 1
+    });
+    let ids = ids(&pairs.keys().map(|&n| &*series[n]).collect::<Vec<_>>(), folder);
+    for ((n, mut segs), id) in pairs.into_iter().zip(ids) {
+        let patient = &series[n].patient_id;
+        let usual = || if patient.is_empty() { id.clone() } else { patient.clone() };
+        listing.cases.push(Case::new(
+            SubjectRule::of(config.subject, &id, usual),
+            id,
+            ImageSource::Series(series[n].clone()),
+            LabelSource::Seg(segs.swap_remove(0)),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether there is a DICOM SEG anywhere.
+pub(super) fn is_there(folder: &Path) -> bool {
+    scan(&[folder], &mut Control::none())
+        .is_ok_and(|found| found.series.iter().any(|series| series.segmentations().next().is_some()))
+}
+
+/// The series that the SEG at `path` was made on.
+fn source(path: &Path, series: &[Arc<SeriesSummary>]) -> std::result::Result<usize, String> {
+    let seg = Seg::open(path).map_err(|e| e.to_string())?;
+    let find = |uid: &str| series.iter().position(|series| series.series_uid == uid);
+    let by_instance = |uid: &str| series.iter().position(|series| series.has_instance(uid));
+    let mut found: BTreeSet<usize> = seg.series_uids.iter().filter_map(|uid| find(uid)).collect();
+    if found.is_empty() {
+        found = seg.instance_uids.iter().filter_map(|uid| by_instance(uid)).collect();
+    }
+    let place = path.display();
+    match (found.len(), &seg.series_uids[..]) {
+        (1, _) => found.into_iter().next().ok_or_else(String::new),
+        (0, []) if seg.instance_uids.is_empty() => Err(format!("{place}: refers to no series")),
+        (0, []) => Err(format!("{place}: the images that it refers to are not in the folder")),
+        (0, uids) => Err(format!("{place}: its series {} is not in the folder", uids.join(", "))),
+        (count, _) => Err(format!("{place}: refers to {count} series, expected one")),
+    }
+}
+
+/// A name for each series: its folder, if no other has the same; else patient and series number; else also the UID.
+fn ids(series: &[&SeriesSummary], folder: &Path) -> Vec<String> {
+    let count = |names: &[String], name: &str| names.iter().filter(|other| *other == name).count();
+    let folders: Vec<String> = series.iter().map(|series| common_folder(series, folder)).collect();
+    let numbers: Vec<String> = series
+        .iter()
+        .map(|series| {
+            let number = series.number.map_or(String::new(), |number| format!("-{number}"));
+            format!("{}{number}", if series.patient_id.is_empty() { "series" } else { &series.patient_id })
+        })
+        .collect();
+    let named = |n: usize| match (&folders[n], &numbers[n]) {
+        (folder, _) if !folder.is_empty() && count(&folders, folder) == 1 => folder.clone(),
+        (_, number) if count(&numbers, number) == 1 && count(&folders, number) == 0 => number.clone(),
+        (_, number) => format!("{number}-{}", series[n].series_uid),
+    };
+    (0..series.len()).map(named).collect()
+}
+
+/// The deepest folder that has all files of the series, below `folder`.
+fn common_folder(series: &SeriesSummary, folder: &Path) -> String {
+    let mut common: Option<Vec<String>> = None;
+    for path in series.paths() {
+        let place = path.parent().and_then(|parent| parent.strip_prefix(folder).ok()).unwrap_or(Path::new(""));
+        let parts: Vec<String> = place.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        common = Some(match common {
+            None => parts,
+            Some(before) => before.into_iter().zip(parts).take_while(|(a, b)| a == b).map(|(a, _)| a).collect(),
+        });
+    }
+    common.unwrap_or_default().join("/")
+}
+
+fn described(series: &SeriesSummary, folder: &Path) -> String {
+    let place = common_folder(series, folder);
+    let place = if place.is_empty() { String::new() } else { format!(" in {place}") };
+    let number = series.number.map_or(String::new(), |number| format!(", number {number}"));
+    format!(
+        "series {}{place} ({}{number}, {} images, {:?})",
+        series.series_uid, series.modality, series.images, series.description
+    )
+}
