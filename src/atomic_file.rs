@@ -1,5 +1,9 @@
 //! Files that appear whole or not at all: written beside their target, then renamed over it.
 
+#[cfg(unix)]
+use std::fs::File;
+#[cfg(unix)]
+use std::io::ErrorKind;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -34,10 +38,29 @@ pub fn beside(path: &Path) -> Result<NamedTempFile> {
     builder.tempfile_in(folder).map_err(|e| Error::io(path, "create", e))
 }
 
-/// Renames a file made by [`beside`] to `path`, after its bytes have reached the disk.
+/// Renames a file made by [`beside`] to `path`, after its bytes have reached the disk; then the new name reaches it too.
 pub fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     file.as_file().sync_all().map_err(|e| Error::io(path, "write", e))?;
-    file.persist(path).map(drop).map_err(|e| Error::io(path, "write", e.error))
+    file.persist(path).map(drop).map_err(|e| Error::io(path, "write", e.error))?;
+    sync_folder(folder_of(path)).map_err(|e| Error::io(path, "write", e))
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some network file systems cannot, and some folders may be written but not read.
+        Err(e)
+            if [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied].contains(&e.kind()) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// The folder that holds `path`.

@@ -95,6 +95,13 @@ impl<'a> Control<'a> {
         }
     }
 
+    /// Tells the listener, and goes on whatever it answers and the flag says: for the tidying after a stop.
+    pub fn tell(&mut self, progress: Progress) {
+        if let Some(listener) = &mut self.listener {
+            listener(&progress);
+        }
+    }
+
     /// Tells the listener and obeys its answer and the flag.
     pub fn report(&mut self, progress: Progress) -> Result<()> {
         self.check()?;

@@ -5,12 +5,15 @@ mod common;
 mod discs;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use discs::{Set, case, write};
+use transunet::control::{Control, Flow, Stage};
 use transunet::model::Model;
 use transunet::train::checkpoint;
+use transunet::train::config::TrainConfig;
+use transunet::train::run::run;
 
 /// What a run is called with and what it leaves.
 trait Runs {
@@ -142,6 +145,122 @@ fn a_stop_file_stops_it_with_a_model() {
     Model::load(&device, &set.at("out/model.safetensors")).unwrap();
 }
 
+/// The same run, so long that it must be stopped.
+fn endless(config: &Path, from: &str) {
+    let text = std::fs::read_to_string(config).unwrap().replace(from, "steps: 100000");
+    std::fs::write(config, text).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_ends_it_with_a_model_and_it_goes_on() {
+    let set = Set::new();
+    let config = set.config("out", "");
+    endless(&config, "steps: 12");
+    let interrupted = || -> String {
+        let _ = std::fs::remove_file(set.at("out/model.safetensors"));
+        let more: &[&str] = if set.at("out/checkpoint.safetensors").exists() { &["--resume"] } else { &[] };
+        let child = set.train(&config, more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let before = std::fs::read_to_string(set.at("out/metrics.csv")).map_or(0, |text| text.lines().count());
+        let more_rows =
+            || std::fs::read_to_string(set.at("out/metrics.csv")).is_ok_and(|text| text.lines().count() > before + 3);
+        for _ in 0..1500 {
+            if more_rows() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        said(&output)
+    };
+    for _ in 0..2 {
+        let text = interrupted();
+        assert!(text.contains("Stopped after") && text.contains("of 100000 steps"), "{text}");
+        let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+        Model::load(&device, &set.at("out/model.safetensors")).unwrap();
+        let report = std::fs::read_to_string(set.at("out/report.html")).unwrap();
+        assert!(report.contains("stopped before its end"));
+    }
+    let (step, _) = set.state("out");
+    let rows = std::fs::read_to_string(set.at("out/metrics.csv")).unwrap();
+    assert_eq!(rows.lines().count() as u64, step + 1, "a row for each step of both parts");
+}
+
+#[test]
+fn stopped_within_a_validation_it_makes_it_again() {
+    let set = Set::new();
+    let train = |output: &str, resume: bool, stop_at: Option<u64>| {
+        let config = TrainConfig::read(&set.config(output, "")).unwrap();
+        let plan = config.resolve(&set.at(""), &mut Control::none()).unwrap();
+        let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+        let mut steps = 0;
+        let mut control = Control::none().on_progress(|event| {
+            match event.stage {
+                Stage::Train => steps = event.done,
+                // The second case of the validation after that step.
+                Stage::Validate if event.done == 1 && stop_at == Some(steps + 1) => return Flow::Cancel,
+                _ => {}
+            }
+            Flow::Continue
+        });
+        run(&plan, &device, resume, &mut (), &mut control).unwrap()
+    };
+    let whole = train("whole", false, None);
+    assert!(!whole.stopped && whole.best.is_some());
+    let part = train("part", false, Some(8));
+    assert_eq!((part.stopped, part.steps), (true, 8));
+    let rest = train("part", true, None);
+    assert_eq!((rest.stopped, rest.best), (false, whole.best));
+    assert_eq!(set.state("part").0, 12);
+    let read = |name: &str| std::fs::read(set.at(name)).unwrap();
+    assert!(read("part/validation.csv") == read("whole/validation.csv"), "the validations differ");
+    assert!(read("part/best.safetensors") == read("whole/best.safetensors"), "the best bundles differ");
+
+    // Stopped while the finished model is scored: the model is there, and says that it has no scores.
+    let model = |output: &str| {
+        let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+        let model = Model::load(&device, &set.at(output).join("model.safetensors")).unwrap();
+        model.config().provenance.clone().unwrap().training.unwrap().validation.len()
+    };
+    assert_eq!(model("part"), 2);
+    std::fs::remove_file(set.at("part/model.safetensors")).unwrap();
+    let last = train("part", true, Some(13));
+    assert_eq!((last.stopped, last.steps, model("part")), (true, 12, 0));
+}
+
+#[test]
+fn a_case_that_is_lost_on_the_way_is_named_and_nothing_else_is_lost() {
+    let set = Set::new();
+    let whole = set.config("whole", "cache: 0\n");
+    done(set.train(&whole, &["-q"]));
+    let config = set.config("out", "cache: 0\n");
+    let settings = std::fs::read_to_string(set.at("whole/settings.yaml")).unwrap();
+    let lost =
+        (0..6).find(|n| settings.split("validation:").next().unwrap().contains(&format!("- case_{n}\n"))).unwrap();
+    let [file, aside] = [format!("data/imagesTr/case_{lost}.nii.gz"), "aside".into()].map(|name| set.at(&name));
+    // Taken away once all cases have been looked at and a step is made.
+    let plan = TrainConfig::read(&config).unwrap().resolve(&set.at(""), &mut Control::none()).unwrap();
+    let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+    let mut control = Control::none().on_progress(|event| {
+        if event.stage == Stage::Train && event.done == 1 {
+            std::fs::rename(&file, &aside).unwrap();
+        }
+        Flow::Continue
+    });
+    let error = run(&plan, &device, false, &mut (), &mut control).unwrap_err().to_string();
+    drop(control);
+    assert!(error.contains(&format!("case_{lost}.nii.gz")), "{error}");
+    let (step, _) = set.state("out");
+    assert!((1..12).contains(&step), "{step}");
+    let rows = std::fs::read_to_string(set.at("out/metrics.csv")).unwrap();
+    assert_eq!(rows.lines().count() as u64, step + 1, "the checkpoint has every step that was made");
+    std::fs::rename(&aside, &file).unwrap();
+    done(set.train(&config, &["--resume"]));
+    assert_eq!(set.state("out"), set.state("whole"));
+}
+
 #[test]
 fn runs_do_not_mix() {
     let set = Set::new();
@@ -162,6 +281,16 @@ fn faults_in_the_data_are_named() {
     let text = std::fs::read_to_string(&config).unwrap().replace("split: { validation: 0.3, seed: 1 }\n", "");
     std::fs::write(&config, text).unwrap();
     refused(set.train(&config, &[]), 3, "label 9 is outside of the 3 classes");
+
+    // Also in every case that only validates, before any step.
+    for n in 0..6 {
+        let set = Set::new();
+        let (_, mut truth) = case(n);
+        truth[7] = 9;
+        write(&set.at(&format!("data/labelsTr/case_{n}.nii.gz")), truth);
+        refused(set.train(&set.config("out", ""), &[]), 3, &format!("case_{n}"));
+        assert!(!set.at("out/metrics.csv").exists());
+    }
 
     let set = Set::new();
     std::fs::remove_file(set.at("data/labelsTr/case_3.nii.gz")).unwrap();

@@ -85,9 +85,8 @@ fn hint(error: &Error, code: Code) -> Option<&'static str> {
         Error::DeviceLost(_) => "run the command again; `--device cpu` avoids the device",
         Error::OutOfMemory(_) => "`--batch 1` needs the least memory",
         Error::Config(_) => "correct the description of the model (YAML) at the place that the message names",
-        Error::Internal(_) | Error::Diverged(_) => {
-            "this is a fault of transunet; please report it with the command line and this message"
-        }
+        Error::Diverged(_) => "after correcting the configuration, train into another folder",
+        Error::Internal(_) => "this is a fault of transunet; please report it with the command line and this message",
         Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
             "make room on the disk, then run it again"
         }

@@ -9,6 +9,7 @@ mod info;
 mod input;
 mod output;
 mod phantom;
+mod progress;
 mod report;
 mod segment;
 mod table;
@@ -82,7 +83,7 @@ struct Session {
 impl Session {
     /// Shows progress to people and obeys Ctrl-C.
     fn control(&self) -> Control<'static> {
-        let mut stages = terminal::Stages::new(self.quiet);
+        let mut stages = progress::Stages::new(self.quiet);
         Control::none().on_progress(move |progress| stages.show(progress)).with_cancel(&self.cancel)
     }
 

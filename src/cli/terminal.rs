@@ -1,22 +1,22 @@
-//! The terminal: results on stdout; progress, warnings and errors on stderr. Progress shows only to people.
+//! The terminal: results on stdout, warnings and errors on stderr, neither across the progress bars.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stderr, stdout};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::MultiProgress;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use transunet::control::{Flow, Progress, Stage};
 
 /// Progress bars live here, so that messages can step around them.
-static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Writes a result. A reader that has gone away, such as `head`, is no error.
 pub fn print(text: &str) {
-    let mut out = stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());
+    BARS.suspend(|| {
+        let mut out = stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush());
+    });
 }
 
 /// Writes a message for the person.
@@ -75,59 +75,4 @@ impl Log for Stderr {
     }
 
     fn flush(&self) {}
-}
-
-/// One bar at a time, for the stage that runs; gone when the stage is.
-pub struct Stages {
-    quiet: bool,
-    bar: Option<(Stage, ProgressBar)>,
-}
-
-impl Stages {
-    pub fn new(quiet: bool) -> Self {
-        Stages { quiet: quiet || !stderr().is_terminal(), bar: None }
-    }
-
-    pub fn show(&mut self, progress: &Progress) -> Flow {
-        if self.quiet {
-            return Flow::Continue;
-        }
-        if self.bar.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
-            self.clear();
-            self.bar = Some((progress.stage, new_bar(progress.stage)));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.set_length(progress.total);
-            bar.set_position(progress.done);
-        }
-        Flow::Continue
-    }
-
-    fn clear(&mut self) {
-        if let Some((_, bar)) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Drop for Stages {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
-fn new_bar(stage: Stage) -> ProgressBar {
-    let name = match stage {
-        Stage::Read => "reading",
-        Stage::Preprocess => "preparing",
-        Stage::Infer => "segmenting",
-        Stage::Train => "training",
-        Stage::Validate => "validating",
-        Stage::Write => "writing",
-    };
-    let style = ProgressStyle::with_template("{prefix:>12.bold} {bar:32.cyan/dim} {pos}/{len}  {elapsed:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = BARS.add(ProgressBar::new(0).with_style(style.progress_chars("━━╌")).with_prefix(name));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -126,7 +126,11 @@ impl Journal {
         if self.flushed.elapsed() > Duration::from_secs(2) { self.flush() } else { Ok(()) }
     }
 
+    /// A row that is there already, of a validation whose checkpoint was not reached, comes again with the same figures.
     pub fn validation(&mut self, number: u64, epoch: f64, found: &Validation, best: bool) -> Result<()> {
+        if self.history.validations.last().is_some_and(|row| row.step == number) {
+            return Ok(());
+        }
         let row = ValidationRow { step: number, epoch, mean_dice: found.mean_dice, dice: found.labels.clone(), best };
         self.validations.add(&csv_validation(&row))?;
         self.json.add(&json_validation(&row, &self.labels))?;

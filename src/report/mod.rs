@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::journal::History;
 use crate::labels::Label;
 use crate::metrics::{LabelScore, summarize};
-use curve::{Series, chart};
+use curve::{Scale, Series, chart};
 use html::{STYLE, escaped, table};
 
 /// What a report tells.
@@ -114,7 +114,7 @@ impl Report<'_> {
             fact(format!("{:.4}", row.loss), "last loss");
         }
         if let Some(card) = card {
-            fact(format!("{:.0} min", card.seconds / 60.0), "time");
+            fact(duration(card.seconds), "time");
         }
         text + "</div>"
     }
@@ -135,7 +135,7 @@ impl Report<'_> {
             steps("cross-entropy", "#e08a3c", |row| row.cross_entropy),
             steps("1 - Dice", "#3fa36b", |row| row.dice_loss),
         ];
-        let mut text = chart("Loss", &loss, true);
+        let mut text = chart("Loss", &loss, Scale::Logarithmic);
         let dice: Vec<Series> = (self.model.labels.iter().enumerate())
             .map(|(n, label)| {
                 let rows = self.history.validations.iter();
@@ -147,9 +147,9 @@ impl Report<'_> {
                 }
             })
             .collect();
-        text += &chart("Dice on the validation cases", &dice, false);
-        text += &chart("Learning rate", &[steps("", "#8a63c9", |row| row.rate)], false);
-        text + &chart("Norm of the gradients", &[steps("", "#c9547a", |row| row.gradient_norm)], true)
+        text += &chart("Dice on the validation cases", &dice, Scale::Share);
+        text += &chart("Learning rate", &[steps("", "#8a63c9", |row| row.rate)], Scale::Linear);
+        text + &chart("Norm of the gradients", &[steps("", "#c9547a", |row| row.gradient_norm)], Scale::Logarithmic)
     }
 
     fn labels(&self) -> String {
@@ -204,6 +204,14 @@ impl Report<'_> {
     }
 }
 
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
 /// The model card as Markdown, from what the bundle says.
 pub fn model_card(config: &ModelConfig) -> String {
     let mut text = format!("# {}\n\n", config.name.as_deref().unwrap_or("TransUNet model"));
@@ -225,10 +233,9 @@ pub fn model_card(config: &ModelConfig) -> String {
                 card.data, card.training_cases, card.validation_cases
             )),
         );
-        let minutes = card.seconds / 60.0;
         fact(
             "Training",
-            Some(format!("{} steps in {minutes:.0} min on {}, seed {}", card.steps, card.device, card.seed)),
+            Some(format!("{} steps in {} on {}, seed {}", card.steps, duration(card.seconds), card.device, card.seed)),
         );
         fact("Run", Some(format!("`{}`", card.run)));
         if !card.validation.is_empty() {

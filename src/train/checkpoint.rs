@@ -17,11 +17,13 @@ use crate::error::{Error, Result};
 const DOCUMENT: &str = "transunet-training";
 
 /// Where a run stands. Random numbers and the order of the data are functions of the seed and of `step`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Standing {
     /// Updates made.
     pub step: u64,
+    /// The latest update whose weights were validated; 0 for none.
+    pub validated: u64,
     /// Seconds of training and validating so far.
     pub seconds: f64,
     /// The best validation so far.

@@ -40,6 +40,7 @@ pub struct TrainConfig {
     pub steps: Option<u64>,
     pub batch: Option<usize>,
     pub accumulate: Option<usize>,
+    /// 0 clips nothing.
     pub clip: Option<f64>,
     pub dropout: Option<f64>,
     pub drop_path: Option<f64>,
@@ -141,7 +142,7 @@ impl TrainConfig {
         }
         let length = match (self.epochs, self.steps) {
             (Some(_), Some(_)) => return Err(Error::Config("epochs and steps: expected one of them".into())),
-            (Some(epochs), None) if epochs > 0.0 => Length::Epochs(epochs),
+            (Some(epochs), None) if epochs > 0.0 && epochs.is_finite() => Length::Epochs(epochs),
             (Some(epochs), None) => return Err(Error::Config(format!("epochs is {epochs}, expected more than 0"))),
             (None, Some(0)) => return Err(Error::Config("steps is 0, expected at least 1".into())),
             (None, Some(steps)) => Length::Steps(steps),
@@ -211,7 +212,7 @@ impl TrainConfig {
             schedule: self.schedule.unwrap_or(own.schedule),
             batch: self.batch.unwrap_or(own.batch),
             accumulate: self.accumulate.unwrap_or(own.accumulate),
-            clip: self.clip.or(own.clip),
+            clip: self.clip.or(own.clip).filter(|&clip| clip != 0.0),
             dropout: self.dropout.unwrap_or(own.dropout),
             drop_path: self.drop_path.unwrap_or(own.drop_path),
             average: self.average.or(own.average).filter(|&keep| keep != 0.0),

@@ -4,12 +4,12 @@ use std::fs;
 
 use super::checkpoint::Standing;
 use super::config::Run;
+use super::validate;
 use crate::atomic_file;
 use crate::config::{Provenance, TrainingCard, ValidationFigures, to_yaml};
 use crate::control::{Control, Progress, Stage};
 use crate::device::Device;
-use crate::error::Result;
-use crate::infer::{SegmentOptions, segment};
+use crate::error::{Error, Result};
 use crate::journal::History;
 use crate::metrics::{LabelScore, Rules, scores, summarize};
 use crate::model::Model;
@@ -22,8 +22,8 @@ const TOLERANCE: f64 = 1.0;
 const WORST: usize = 4;
 const BEST: usize = 2;
 
-/// Scores of `model` on every validation case, with pictures of some.
-pub fn judge(run: &Run, model: &Model, control: &mut Control) -> Result<Vec<CaseResult>> {
+/// Scores of `model` on every validation case, with pictures of some. `listening` obeys a stop, else it only reports.
+pub fn judge(run: &Run, model: &Model, listening: bool, control: &mut Control) -> Result<Vec<CaseResult>> {
     let count = run.parts.validation.len();
     let rules = match run.model.compat {
         Some(_) => Rules::TransUnet2021,
@@ -31,12 +31,16 @@ pub fn judge(run: &Run, model: &Model, control: &mut Control) -> Result<Vec<Case
     };
     let mut cases = Vec::with_capacity(count);
     for (n, &index) in run.parts.validation.iter().enumerate() {
-        control.report(Progress::of(Stage::Validate, n, count))?;
+        let progress = Progress::of(Stage::Validate, n, count);
+        if listening {
+            control.report(progress)?
+        } else {
+            control.tell(progress)
+        }
         let case = &run.dataset.cases[index];
-        let (volume, truth) = case.load()?;
-        let found =
-            segment(model, &volume, &SegmentOptions::default(), &mut Control::none()).map_err(|e| e.at(case))?;
-        let scores = scores(found.voxels(), &truth, volume.geometry(), &run.dataset.labels, rules, TOLERANCE)?;
+        let (found, truth) = validate::compared(run, model, case)?;
+        let geometry = found.geometry();
+        let scores = scores(found.voxels(), &truth, geometry, &run.dataset.labels, rules, TOLERANCE)?;
         let picture = comparison(&found, &truth, 3, 300)?;
         cases.push(CaseResult { id: case.id.clone(), scores, picture: Some(picture) });
         keep_extremes(&mut cases);
@@ -53,17 +57,41 @@ fn keep_extremes(cases: &mut [CaseResult]) {
     }
 }
 
-/// Writes `model.safetensors` with its card inside, `model.md` and `report.html` into the run's folder.
+/// Writes `model.safetensors` with its card inside, `model.md` and `report.html` into the run's folder. The model is there
+/// before it is scored: whatever stops the scoring leaves it. Returns whether the run came to its end.
 pub fn finish(
     run: &Run,
     device: &Device,
     model: Model,
     standing: &Standing,
     history: &History,
-    finished: bool,
+    stopped: bool,
     control: &mut Control,
-) -> Result<()> {
-    let cases = judge(run, &model, control)?;
+) -> Result<bool> {
+    let model = described(run, device, model, standing, &[])?;
+    let cases = match judge(run, &model, !stopped, control) {
+        Err(Error::Cancelled) => None,
+        cases => Some(cases?),
+    };
+    let complete = !stopped && cases.is_some();
+    let cases = cases.unwrap_or_default();
+    let model = described(run, device, model, standing, &cases)?;
+    let card = model_card(model.config());
+    atomic_file::write(&run.output.join("model.md"), |out| out.write_all(card.as_bytes()))?;
+    Report {
+        model: model.config(),
+        history,
+        cases: &cases,
+        settings: fs::read_to_string(run.output.join(super::run::SETTINGS)).unwrap_or_default(),
+        command: run.command.clone(),
+        finished: complete,
+    }
+    .write(&run.output.join("report.html"))?;
+    Ok(complete)
+}
+
+/// The model with its card, written.
+fn described(run: &Run, device: &Device, model: Model, standing: &Standing, cases: &[CaseResult]) -> Result<Model> {
     let card = TrainingCard {
         data: run.dataset.name.clone(),
         training_cases: run.parts.train.len(),
@@ -74,7 +102,7 @@ pub fn finish(
         seconds: standing.seconds.round(),
         device: device.info().name.clone(),
         recipe: to_yaml(&run.recipe)?,
-        validation: figures(run, &cases),
+        validation: figures(run, cases),
     };
     let provenance = Provenance {
         source: Some("trained by transunet".into()),
@@ -84,17 +112,7 @@ pub fn finish(
     };
     let model = model.with_provenance(provenance);
     model.save(&run.output.join(super::run::MODEL), run.precision)?;
-    let card = model_card(model.config());
-    atomic_file::write(&run.output.join("model.md"), |out| out.write_all(card.as_bytes()))?;
-    Report {
-        model: model.config(),
-        history,
-        cases: &cases,
-        settings: fs::read_to_string(run.output.join(super::run::SETTINGS)).unwrap_or_default(),
-        command: run.command.clone(),
-        finished,
-    }
-    .write(&run.output.join("report.html"))
+    Ok(model)
 }
 
 fn figures(run: &Run, cases: &[CaseResult]) -> Vec<ValidationFigures> {

@@ -66,7 +66,9 @@ fn average<B: Backend>(state: &mut Named<B>, key: String, now: Tensor<B, 1>, kee
 
 /// AdamW shrinks matrices and kernels, not biases, norms and positions.
 fn decays(name: &str) -> bool {
-    let norm = ["norm.", ".gn", ".1.weight"].iter().any(|part| name.contains(part));
+    // The decoder's norms are the second of two layers.
+    let norm =
+        name.contains("norm.") || name.contains(".gn") || (name.contains("decoder.") && name.ends_with(".1.weight"));
     name.ends_with("weight") && !norm
 }
 

@@ -1,8 +1,9 @@
 //! A training run from its first step to its bundle: steps, validations, checkpoints, and what makes it stop.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::checkpoint::{self, Best, Standing};
@@ -62,6 +63,8 @@ impl Witness for () {
 }
 
 /// Trains. With `resume` it goes on from the folder's checkpoint; without, a folder that has one is refused.
+///
+/// A stop after the first step is no failure: it leaves a checkpoint and a bundle.
 pub fn run(
     run: &Run,
     device: &Device,
@@ -79,6 +82,7 @@ pub fn run(
         )));
     }
     let _ = fs::remove_file(at(STOP));
+    validate::check(run, control)?;
     let cases = Arc::new(Cases { run: Shared::new(run) });
     let sampling = Sampling { batch: run.recipe.batch, foreground: run.recipe.foreground };
     let augmentation = run.recipe.augmentation.clone();
@@ -91,7 +95,7 @@ pub fn run(
     };
     let fingerprint = fingerprint(run, total)?;
 
-    let (mut learner, mut standing) = if there {
+    let (learner, standing) = if there {
         let (state, standing) = checkpoint::load(&at(CHECKPOINT))?;
         if standing.run != fingerprint {
             return Err(Error::Config(format!(
@@ -101,85 +105,166 @@ pub fn run(
         }
         (learner::resume(device, &run.model.architecture, &run.recipe, standing.step, state)?, standing)
     } else {
-        let standing = Standing { step: 0, seconds: 0.0, best: None, run: fingerprint, tensors: String::new() };
-        (begin(run, device)?, standing)
+        (begin(run, device)?, Standing { run: fingerprint, ..Standing::default() })
     };
 
     let settings = described(run, total)?;
     atomic_file::write(&at(SETTINGS), |out| out.write_all(settings.as_bytes()))?;
-    let mut journal = Journal::open(&run.output, &run.dataset.labels, there.then_some(standing.step))?;
-    let started = Instant::now();
-    let before = standing.seconds;
-    let mut saved = Instant::now();
-    let mut progress =
-        Progress { stage: Stage::Train, epoch: 1, done: standing.step, total, loss: f64::NAN, dice: f64::NAN };
-    progress.dice = standing.best.map_or(f64::NAN, |best| best.dice);
+    let journal = Journal::open(&run.output, &run.dataset.labels, there.then_some(standing.step))?;
     let batches = loader.batches(standing.step * parts, total * parts);
-    let mut stopped = false;
-    while standing.step < total {
-        let number = standing.step;
-        progress.epoch = (number as f64 / per_epoch) as u32 + 1;
-        progress.done = number;
-        if control.report(progress).is_err() || at(STOP).exists() {
-            stopped = true;
-            break;
-        }
-        let began = Instant::now();
-        let batches = (0..parts).map(|_| next(&batches)).collect::<Result<Vec<Batch>>>()?;
-        let step = learner.step(&batches, number, total)?;
-        if !step.loss.is_finite() || !step.gradient_norm.is_finite() {
-            standing.tensors.clear();
-            save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
-            return Err(diverged(run, number, &step, &batches));
-        }
-        standing.step += 1;
-        let epoch = standing.step as f64 / per_epoch;
-        let seconds = began.elapsed().as_secs_f64();
-        journal.step(standing.step, epoch, &step, seconds)?;
-        witness.step(standing.step, epoch, &step, seconds)?;
-        progress.loss = step.loss;
-        if due(standing.step, total, run.validations) && !run.parts.validation.is_empty() {
-            let found = match validate::dice(run, device, &learner.weights()?, control) {
-                // Asked to stop: the validation is done again after resuming, from the step before it.
-                Err(Error::Cancelled) => {
-                    stopped = true;
-                    break;
-                }
-                found => found?,
-            };
-            let best = standing.best.is_none_or(|best| found.mean_dice > best.dice);
-            if best {
-                standing.best = Some(Best { step: standing.step, dice: found.mean_dice });
-                bundle(run, device, learner.weights()?)?.save(&at(BEST), run.precision)?;
-            }
-            progress.dice = found.mean_dice;
-            journal.validation(standing.step, epoch, &found, best)?;
-            witness.validation(standing.step, epoch, &found, best)?;
-        }
-        if saved.elapsed().as_secs_f64() > 60.0 * run.checkpoint_minutes {
-            standing.seconds = before + started.elapsed().as_secs_f64();
-            save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
-            saved = Instant::now();
-        }
+    let mut course =
+        Course { run, device, learner, journal, total, per_epoch, clock: Clock::start(&standing), standing };
+    let ended = course.go(&batches, witness, control);
+    // Whatever ended it, the steps made are kept; where that fails too, the first failure is the one to tell.
+    let saved = course.save();
+    let stopped = ended? == End::Stopped;
+    saved?;
+    if course.standing.step == 0 {
+        return Err(Error::Cancelled);
     }
-    standing.seconds = before + started.elapsed().as_secs_f64();
-    save(&at(CHECKPOINT), learner.as_ref(), &mut standing, &mut journal)?;
+    let Course { learner, standing, journal, .. } = course;
     if standing.best.is_none() {
         bundle(run, device, learner.weights()?)?.save(&at(BEST), run.precision)?;
     }
-    // Read back, so that what is judged is what is saved.
+    drop(learner);
+    // Read back, so that what is scored is what is saved.
     let model = Model::load(device, &at(BEST))?;
-    // Asked to stop, people wait for it: the report of a stopped run has what is known.
-    finish(
-        run,
-        device,
-        model,
-        &standing,
-        journal.history(),
-        !stopped,
-        &mut if stopped { Control::none() } else { std::mem::take(control) },
-    )?;
-    Ok(Outcome { bundle: at(MODEL), steps: standing.step, total_steps: total, best: standing.best, stopped })
+    let complete = finish(run, device, model, &standing, journal.history(), stopped, control)?;
+    Ok(Outcome { bundle: at(MODEL), steps: standing.step, total_steps: total, best: standing.best, stopped: !complete })
+}
+
+/// Why the steps ended.
+#[derive(Debug, PartialEq)]
+enum End {
+    Done,
+    Stopped,
+}
+
+/// The steps of a run.
+struct Course<'a> {
+    run: &'a Run,
+    device: &'a Device,
+    learner: Box<dyn Learner>,
+    standing: Standing,
+    journal: Journal,
+    /// Steps of the whole run.
+    total: u64,
+    /// Steps in an epoch.
+    per_epoch: f64,
+    clock: Clock,
+}
+
+/// Seconds of the run, and since its checkpoint.
+struct Clock {
+    began: Instant,
+    before: f64,
+    /// When the checkpoint was written, and after which step.
+    saved: (Instant, u64),
+}
+
+impl Clock {
+    fn start(standing: &Standing) -> Self {
+        let now = Instant::now();
+        Clock { began: now, before: standing.seconds, saved: (now, standing.step) }
+    }
+}
+
+impl Course<'_> {
+    /// Steps and validations up to the end, a stop or a failure.
+    fn go(
+        &mut self,
+        batches: &Receiver<Result<Batch>>,
+        witness: &mut dyn Witness,
+        control: &mut Control,
+    ) -> Result<End> {
+        let mut progress = Progress::of(Stage::Train, 0, 0);
+        progress.total = self.total;
+        progress.dice = self.journal.history().validations.last().map_or(f64::NAN, |row| row.mean_dice);
+        loop {
+            if self.validation_due() {
+                match self.validate(witness, control) {
+                    Ok(dice) => progress.dice = dice,
+                    // It is made again after resuming.
+                    Err(Error::Cancelled) => return Ok(End::Stopped),
+                    Err(error) => return Err(error),
+                }
+            }
+            progress.epoch = (self.standing.step as f64 / self.per_epoch) as u32 + 1;
+            progress.done = self.standing.step;
+            let stop = control.report(progress).is_err() || self.run.output.join(STOP).exists();
+            if self.standing.step == self.total {
+                return Ok(End::Done);
+            }
+            if stop {
+                return Ok(End::Stopped);
+            }
+            let (saved, step) = self.clock.saved;
+            if step < self.standing.step && saved.elapsed().as_secs_f64() > 60.0 * self.run.checkpoint_minutes {
+                self.save()?;
+            }
+            progress.loss = self.step(batches, witness)?;
+        }
+    }
+
+    /// The next step; returns its loss.
+    fn step(&mut self, batches: &Receiver<Result<Batch>>, witness: &mut dyn Witness) -> Result<f64> {
+        let began = Instant::now();
+        let batches = (0..self.run.recipe.accumulate).map(|_| next(batches)).collect::<Result<Vec<Batch>>>()?;
+        let step = self.learner.step(&batches, self.standing.step, self.total)?;
+        if !step.loss.is_finite() || !step.gradient_norm.is_finite() {
+            return Err(diverged(self.run, self.standing.step, &step, &batches));
+        }
+        self.standing.step += 1;
+        let seconds = began.elapsed().as_secs_f64();
+        self.journal.step(self.standing.step, self.epoch(), &step, seconds)?;
+        witness.step(self.standing.step, self.epoch(), &step, seconds)?;
+        Ok(step.loss)
+    }
+
+    /// Whether the state should be validated and has not been.
+    fn validation_due(&self) -> bool {
+        let step = self.standing.step;
+        step > self.standing.validated
+            && due(step, self.total, self.run.validations)
+            && !self.run.parts.validation.is_empty()
+    }
+
+    /// Validates the state, keeps it if it is the best so far, and returns its Dice.
+    fn validate(&mut self, witness: &mut dyn Witness, control: &mut Control) -> Result<f64> {
+        let found = validate::dice(self.run, self.device, &self.learner.weights()?, control)?;
+        let step = self.standing.step;
+        let best = self.standing.best.is_none_or(|best| found.mean_dice > best.dice);
+        if best {
+            bundle(self.run, self.device, self.learner.weights()?)?.save(&self.run.output.join(BEST), self.run.precision)?;
+            self.standing.best = Some(Best { step, dice: found.mean_dice });
+        }
+        self.standing.validated = step;
+        self.journal.validation(step, self.epoch(), &found, best)?;
+        if best {
+            // Checkpoint and best weights belong together.
+            self.save()?;
+        }
+        witness.validation(step, self.epoch(), &found, best)?;
+        Ok(found.mean_dice)
+    }
+
+    fn epoch(&self) -> f64 {
+        self.standing.step as f64 / self.per_epoch
+    }
+
+    /// Writes the checkpoint; before the first step there is nothing to keep.
+    fn save(&mut self) -> Result<()> {
+        self.journal.flush()?;
+        if self.standing.step == 0 {
+            return Ok(());
+        }
+        self.standing.seconds = self.clock.before + self.clock.began.elapsed().as_secs_f64();
+        let state = self.learner.state()?;
+        self.standing.tensors = checkpoint::digest(&state);
+        checkpoint::save(&self.run.output.join(CHECKPOINT), &state, &self.standing)?;
+        self.clock.saved = (Instant::now(), self.standing.step);
+        Ok(())
+    }
 }
 
 /// Whether a validation follows update `step` of `total`.
@@ -188,15 +273,8 @@ fn due(step: u64, total: u64, validations: u64) -> bool {
     step == total || part(step) > part(step - 1)
 }
 
-fn next(batches: &std::sync::mpsc::Receiver<Result<Batch>>) -> Result<Batch> {
+fn next(batches: &Receiver<Result<Batch>>) -> Result<Batch> {
     batches.recv().map_err(|_| Error::Internal("the batches ended early".into()))?
-}
-
-fn save(path: &Path, learner: &dyn Learner, standing: &mut Standing, journal: &mut Journal) -> Result<()> {
-    journal.flush()?;
-    let state = learner.state()?;
-    standing.tensors = checkpoint::digest(&state);
-    checkpoint::save(path, &state, standing)
 }
 
 /// Everything that was decided, as YAML.

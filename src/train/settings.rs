@@ -270,6 +270,26 @@ impl Recipe {
         need(self.clip.is_none_or(|clip| clip > 0.0), format!("clip is {:?}, expected more than 0", self.clip));
         let rate = self.optimizer.rate();
         need(rate > 0.0 && rate.is_finite(), format!("rate is {rate}, expected more than 0"));
+        let (kept, decay) = match self.optimizer {
+            OptimizerSettings::Sgd { momentum, weight_decay, .. } => (vec![("momentum", momentum)], weight_decay),
+            OptimizerSettings::AdamW { beta1, beta2, weight_decay, .. } => {
+                (vec![("beta1", beta1), ("beta2", beta2)], weight_decay)
+            }
+        };
+        for (name, value) in kept {
+            need(share(value), format!("{name} is {value}, expected 0 to below 1"));
+        }
+        need(decay >= 0.0 && decay.is_finite(), format!("weight_decay is {decay}, expected at least 0"));
+        match self.schedule {
+            Schedule::Constant => {}
+            Schedule::Poly { power, .. } => {
+                need(power >= 0.0 && power.is_finite(), format!("power is {power}, expected at least 0"));
+            }
+            Schedule::Cosine { warmup, floor } => {
+                need(share(warmup), format!("warmup is {warmup}, expected 0 to below 1"));
+                need((0.0..=1.0).contains(&floor), format!("floor is {floor}, expected 0 to 1"));
+            }
+        }
         if !faults.is_empty() {
             return Err(Error::Config(faults.join("; ")));
         }

@@ -4,10 +4,14 @@ use super::config::Run;
 use super::learner::State;
 use super::run::bundle;
 use crate::control::{Control, Progress, Stage};
+use crate::data::Case;
 use crate::device::Device;
 use crate::error::Result;
 use crate::infer::{SegmentOptions, segment};
+use crate::labelmap::Labelmap;
+use crate::loader::check_labels;
 use crate::metrics::dice_of_labels;
+use crate::model::Model;
 
 /// Dice on the validation cases.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,19 +24,40 @@ pub struct Validation {
     pub mean_dice: f64,
 }
 
+/// Refuses validation cases that cannot be read or have labels outside of the classes, before any work is done.
+pub fn check(run: &Run, control: &mut Control) -> Result<()> {
+    let count = run.parts.validation.len();
+    for (n, &case) in run.parts.validation.iter().enumerate() {
+        control.report(Progress::of(Stage::Read, n, count))?;
+        let case = &run.dataset.cases[case];
+        let (_, truth) = case.load()?;
+        check_labels(&truth, run.model.architecture.classes, run.recipe.loss.ignore).map_err(|e| e.at(case))?;
+    }
+    Ok(())
+}
+
+/// What `model` finds in a case, and the truth; both 0 where the truth is to be ignored.
+pub fn compared(run: &Run, model: &Model, case: &Case) -> Result<(Labelmap, Vec<u8>)> {
+    let (volume, mut truth) = case.load()?;
+    let found = segment(model, &volume, &SegmentOptions::default(), &mut Control::none()).map_err(|e| e.at(case))?;
+    let Some(ignored) = run.recipe.loss.ignore else { return Ok((found, truth)) };
+    let mut voxels = found.voxels().to_vec();
+    for (found, truth) in voxels.iter_mut().zip(&mut truth).filter(|(_, truth)| **truth == ignored) {
+        (*found, *truth) = (0, 0);
+    }
+    Ok((Labelmap::new(volume, voxels, found.labels().to_vec(), found.algorithm().clone())?, truth))
+}
+
 /// Segments all validation cases with `weights`.
 pub fn dice(run: &Run, device: &Device, weights: &State, control: &mut Control) -> Result<Validation> {
     let model = bundle(run, device, weights.clone())?;
     let count = run.parts.validation.len();
     let mut cases = Vec::with_capacity(count);
     for (n, &case) in run.parts.validation.iter().enumerate() {
-        let progress = Progress::of(Stage::Validate, n, count);
-        control.report(progress)?;
+        control.report(Progress::of(Stage::Validate, n, count))?;
         let case = &run.dataset.cases[case];
-        let (volume, truth) = case.load()?;
-        let labelmap =
-            segment(&model, &volume, &SegmentOptions::default(), &mut Control::none()).map_err(|e| e.at(case))?;
-        cases.push((case.id.clone(), dice_of_labels(labelmap.voxels(), &truth, &run.dataset.labels)));
+        let (found, truth) = compared(run, &model, case)?;
+        cases.push((case.id.clone(), dice_of_labels(found.voxels(), &truth, &run.dataset.labels)));
     }
     let labels: Vec<Option<f64>> =
         (0..run.dataset.labels.len()).map(|label| mean(cases.iter().filter_map(|(_, dice)| dice[label]))).collect();
