@@ -12,7 +12,7 @@ use transunet::config::ModelConfig;
 use transunet::device::{Device, DeviceChoice};
 use transunet::model::Model;
 use transunet::network::Architecture;
-use transunet::weights::Checkpoint;
+use transunet::weights::{Checkpoint, Precision};
 
 /// Sizes of the golden network `vit`, of 4 classes.
 const VIT: &str = "{ preset: vit-b16, hidden: 8, heads: 2, layers: 2, mlp: 20, decoder_channels: [6, 5, 4, 3] }";
@@ -73,7 +73,10 @@ fn from_a_bundle_of_five_classes_and_another_size() {
     let architecture = Architecture { hidden: 16, heads: 2, layers: 1, mlp: 16, ..Architecture::tiny(64, 5) };
     let device = Device::open(DeviceChoice::Cpu).unwrap();
     // Another seed than the run's own.
-    Model::untrained(&device, ModelConfig::undescribed(architecture), 77).unwrap().save(&start).unwrap();
+    Model::untrained(&device, ModelConfig::undescribed(architecture), 77)
+        .unwrap()
+        .save(&start, Precision::Single)
+        .unwrap();
     let (said, model) = trained(&set, &start, SMALL, 32);
     assert!(said.contains("2 tensors start anew"), "{said}");
     assert_eq!(anew(&start, &model), [HEAD[1]], "biases begin at 0 everywhere");

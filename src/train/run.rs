@@ -235,7 +235,8 @@ impl Course<'_> {
         let step = self.standing.step;
         let best = self.standing.best.is_none_or(|best| found.mean_dice > best.dice);
         if best {
-            bundle(self.run, self.device, self.learner.weights()?)?.save(&self.run.output.join(BEST), self.run.precision)?;
+            bundle(self.run, self.device, self.learner.weights()?)?
+                .save(&self.run.output.join(BEST), self.run.precision)?;
             self.standing.best = Some(Best { step, dice: found.mean_dice });
         }
         self.standing.validated = step;
