@@ -24,7 +24,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::iterator::Signals;
-use transunet::control::{Cancel, Control};
+use transunet::control::{Cancel, Control, Progress};
 
 use failure::{Code, EXIT_CODES, Failure, Outcome};
 
@@ -84,7 +84,18 @@ impl Session {
     /// Shows progress to people and obeys Ctrl-C.
     fn control(&self) -> Control<'static> {
         let mut stages = progress::Stages::new(self.quiet);
-        Control::none().on_progress(move |progress| stages.show(progress)).with_cancel(&self.cancel)
+        let (cancel, mut tidying, quiet) = (self.cancel.clone(), false, self.quiet);
+        let show = move |event: &Progress| {
+            // After a stop nothing is told but the tidying.
+            if cancel.is_triggered() && !tidying && !quiet {
+                tidying = true;
+                terminal::message(
+                    "Stopping: the model is saved and scored. Ctrl-C again leaves at once, with the model.",
+                );
+            }
+            stages.show(event)
+        };
+        Control::none().on_progress(show).with_cancel(&self.cancel)
     }
 
     /// Prints a result.

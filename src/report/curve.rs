@@ -71,9 +71,11 @@ pub fn chart(title: &str, series: &[Series], scale: Scale) -> String {
         );
         let (x, _) = place(most_x * part, 1.0);
         svg += &format!(
-            "<text class=\"axis\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{:.0}</text>",
+            "<text class=\"axis\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"{}\">{:.0}{}</text>",
             HEIGHT - 10.0,
-            most_x * part
+            if n == 4 { "end" } else { "middle" },
+            most_x * part,
+            if n == 4 { " steps" } else { "" }
         );
     }
     for series in &series {

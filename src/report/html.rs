@@ -31,8 +31,9 @@ p.sub { color: var(--faint); margin: .2rem 0 1.4rem; }
 figure { margin: 0; } figcaption { font-weight: 600; margin-bottom: .2rem; }
 svg { width: 100%; height: auto; } polyline { fill: none; stroke-width: 1.6; stroke-linejoin: round; }
 .grid { stroke: var(--line); } .axis { fill: var(--faint); font-size: 11px; }
-.legend span { margin-right: 1rem; color: var(--faint); } .legend i { display: inline-block; width: .8em; height: .8em;
-  border-radius: 2px; margin-right: .35em; }
+.legend span { margin-right: 1rem; color: var(--faint); }
+.legend i, .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
+summary { cursor: pointer; color: var(--faint); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } th { color: var(--faint); font-weight: 600; }

@@ -72,8 +72,14 @@ impl Report<'_> {
             page += "<h2>Cases</h2>";
             page += &self.every_case();
         }
-        page += &format!("<h2>Settings</h2><pre>{}</pre>", escaped(&self.settings));
-        page += &format!("<h2>Again</h2><pre>{}</pre>", escaped(&self.command));
+        page += &format!("<h2>The run again</h2><pre>{}</pre>", escaped(&self.command));
+        if let Some(card) = self.model.provenance.as_ref().and_then(|from| from.training.as_ref()) {
+            page += &format!("<p class=\"sub\">Settings and cases have the SHA-256 {}</p>", escaped(&card.run));
+        }
+        page += &format!(
+            "<details><summary>All settings, sizes planned from the data, and cases</summary><pre>{}</pre></details>",
+            escaped(&self.settings)
+        );
         page += &format!(
             "<footer>TransUNet {}. Validation on whole volumes; a label that prediction and truth both lack is not \
              counted, one that only one of them has scores Dice 0 and the diagonal of the volume as HD95. Research use \
@@ -107,6 +113,9 @@ impl Report<'_> {
         );
         if let Some(dice) = dice {
             fact(format!("{:.4}", dice.mean), "mean Dice");
+        }
+        if let Some(best) = self.history.validations.iter().rfind(|row| row.best) {
+            fact(best.step.to_string(), "best step");
         }
         if let Some(row) = self.history.steps.last() {
             fact(row.step.to_string(), "steps");
@@ -162,7 +171,7 @@ impl Report<'_> {
             let [mean, median, worst, _] = figure(self.of(label, |score| score.dice), 4);
             let [hd95, _, _, far] = figure(self.of(label, |score| score.hd95), 2);
             let [surface, ..] = figure(self.of(label, |score| score.surface_dice), 4);
-            vec![escaped(&label.name), mean, median, worst, hd95, far, surface]
+            vec![swatch(label), mean, median, worst, hd95, far, surface]
         });
         let head = ["label", "Dice mean", "median", "worst", "HD95 mm mean", "worst", "surface Dice (1 mm)"];
         table(&head, rows)
@@ -189,9 +198,11 @@ impl Report<'_> {
             return String::new();
         }
         let mut text = String::from(
-            "<h2>Worst and best cases</h2><p class=\"sub\">The slices that differ most. Colours: the model. White outlines: \
-             the truth.</p><div class=\"pictures\">",
+            "<h2>Worst and best cases</h2><p class=\"sub legend\">The slices that differ most, worst case first. White outlines: \
+             the truth. Colours, the model: ",
         );
+        self.model.labels.iter().for_each(|label| text += &format!("<span>{}</span>", swatch(label)));
+        text += "</p><div class=\"pictures\">";
         for case in shown {
             let png = STANDARD.encode(case.picture.as_deref().unwrap_or_default());
             let dice = case.mean_dice().map_or("-".into(), |dice| format!("{dice:.4}"));
@@ -202,6 +213,12 @@ impl Report<'_> {
         }
         text + "</div>"
     }
+}
+
+/// A label's name beside its colour.
+fn swatch(label: &Label) -> String {
+    let [r, g, b] = label.rgb();
+    format!("<i class=\"swatch\" style=\"background:rgb({r},{g},{b})\"></i>{}", escaped(&label.name))
 }
 
 fn duration(seconds: f64) -> String {
