@@ -204,9 +204,9 @@ fn info_describes_the_demo_in_words_and_json() {
 }
 
 #[test]
-fn the_demo_makes_everything_and_says_that_its_model_is_untrained() {
+fn the_demo_makes_everything_and_its_model_finds_the_organs() {
     let said = fs::read_to_string(demo().join("stdout.txt")).unwrap();
-    for part in ["NOT TRAINED", "noise", "transunet segment", "transunet info", "Liver", "32 slices"] {
+    for part in ["transunet segment", "transunet evaluate", "transunet info", "Liver", "32 slices", "mean Dice 0.9"] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
     for file in ["model.safetensors", "segmentation.dcm", "segmentation.seg.nrrd", "segmentation.png", "truth.png"] {
@@ -217,9 +217,28 @@ fn the_demo_makes_everything_and_says_that_its_model_is_untrained() {
     assert_eq!(report["labels"].as_array().unwrap().len(), 6);
     assert_eq!(report["transunet"], env!("CARGO_PKG_VERSION"));
     assert!(report["device"]["id"].is_string() && report["seconds"]["total"].as_f64().unwrap() > 0.0);
-    let volume: f64 =
-        report["labels"].as_array().unwrap().iter().map(|label| label["volume_ml"].as_f64().unwrap()).sum();
-    assert!(volume > 0.0, "an untrained model finds noise, not nothing: {report}");
+
+    let scores = tempfile::tempdir().unwrap();
+    let scores = scores.path().join("scores.json");
+    let (found, truth) = (demo_file("segmentation.seg.nrrd"), demo_file("truth.seg.nrrd"));
+    succeeds(&["evaluate", &found, &truth, "--json", scores.to_str().unwrap()]);
+    let scores = json(&fs::read_to_string(&scores).unwrap());
+    for label in scores["labels"].as_array().unwrap() {
+        let dice = label["dice"]["mean"].as_f64().unwrap();
+        assert!(dice >= 0.95, "{}: Dice {dice}", label["name"]);
+    }
+}
+
+#[test]
+fn the_demo_makes_patients_to_learn_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("phantoms");
+    let said = succeeds(&["demo", "--patients", "2", "--output", at.to_str().unwrap()]);
+    assert!(said.contains("transunet train"), "{said}");
+    let checked = succeeds(&["data", "check", at.join("train.yaml").to_str().unwrap()]);
+    for part in ["Vertebral column", "PHANTOM-2", "128"] {
+        assert!(checked.contains(part), "{part:?} is not in\n{checked}");
+    }
 }
 
 #[test]

@@ -75,7 +75,10 @@ fn from_a_bundle_of_five_classes_and_another_size() {
     let architecture = Architecture { hidden: 16, heads: 2, layers: 1, mlp: 16, ..Architecture::tiny(64, 5) };
     let device = Device::open(DeviceChoice::Cpu).unwrap();
     let values = |name: &str, shape: &[usize]| Ok(name_weights::values(1, 24, name, shape));
-    Model::with_values(&device, ModelConfig::undescribed(architecture), values).unwrap().save(&start, Precision::Single).unwrap();
+    Model::with_values(&device, ModelConfig::undescribed(architecture), values)
+        .unwrap()
+        .save(&start, Precision::Single)
+        .unwrap();
     let (said, model) = trained(&set, &start, SMALL, 32);
     assert!(said.contains("2 tensors start anew"), "{said}");
     assert_eq!(anew(&start, &model), HEAD);
