@@ -119,6 +119,69 @@ fn sides_stay_apart_unless_mirroring_is_asked_for() {
     assert!((15..=45).contains(&mirrored), "{mirrored} of 60");
 }
 
+/// Each change of intensity alone, on a picture that stays in its place.
+#[test]
+fn intensities_change_as_said() {
+    let size = [40, 36];
+    let still = LowData {
+        rotation: 0.0,
+        scale: 1.0,
+        shift: 0.0,
+        elastic: 0.0,
+        contrast: 0.0,
+        brightness: 0.0,
+        gamma: 1.0,
+        noise: 0.0,
+        blur: 0.0,
+        mirror: false,
+    };
+    let placement = Placement { own: size, resampled: size, canvas: size, offset: [0; 2] };
+    let noisy: Vec<f32> = (0..1440).map(|n| random::stream(2, "noise", &[n]).unit() as f32).collect();
+    let sample = Sample { labels: noisy.iter().map(|&x| u8::from(x > 0.5)).collect(), pixels: noisy };
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
+    let deviation = |values: &[f32]| {
+        let mean = mean(values);
+        (values.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / values.len() as f32).sqrt()
+    };
+    // How many of 100 samples were changed, each as `check` says.
+    let changed = |strengths: &LowData, check: &dyn Fn(&[f32]) -> bool| {
+        let each = (0..100).filter(|&n| {
+            let found = strengths.apply(&sample, &placement, &mut random::stream(7, "test", &[n]));
+            assert_eq!(found.labels, sample.labels);
+            let changed = tensors::difference(&found.pixels, &sample.pixels) > 1e-4;
+            assert!(!changed || check(&found.pixels), "sample {n}");
+            changed
+        });
+        each.count()
+    };
+    let before = &sample.pixels;
+    assert_eq!(changed(&still, &|_| false), 0);
+    let offset = |after: &[f32]| {
+        let moved: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+        deviation(&moved) < 1e-5 && mean(&moved).abs() <= 0.1
+    };
+    assert!((35..65).contains(&changed(&LowData { brightness: 0.1, ..still.clone() }, &offset)));
+    let gain = |after: &[f32]| {
+        let ratio = deviation(after) / deviation(before);
+        (mean(after) - mean(before)).abs() < 1e-4 && (0.74..1.26).contains(&ratio)
+    };
+    assert!((35..65).contains(&changed(&LowData { contrast: 0.25, ..still.clone() }, &gain)));
+    let curve = |after: &[f32]| {
+        let exponents: Vec<f32> = after.iter().zip(before).map(|(a, b)| a.ln() / b.ln()).collect();
+        let exponent = exponents[0];
+        (1.0 / 1.41..1.41).contains(&exponent) && exponents.iter().all(|e| (e - exponent).abs() < 0.02)
+    };
+    assert!((15..45).contains(&changed(&LowData { gamma: 1.4, ..still.clone() }, &curve)));
+    let noise = |after: &[f32]| {
+        let moved: Vec<f32> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+        deviation(&moved) < 0.055 && mean(&moved).abs() < 0.006
+    };
+    assert!((15..45).contains(&changed(&LowData { noise: 0.05, ..still.clone() }, &noise)));
+    let smooth =
+        |after: &[f32]| deviation(after) < 0.95 * deviation(before) && (mean(after) - mean(before)).abs() < 0.01;
+    assert!((8..35).contains(&changed(&LowData { blur: 1.0, ..still }, &smooth)));
+}
+
 #[test]
 fn is_written_by_name_or_with_strengths() {
     let parse = |text: &str| transunet::config::parse::<Augmentation>(text, "test");

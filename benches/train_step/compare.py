@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Share of a core that other programs may take. PyTorch's threads wait for each other: with one core taken a step takes
-# eight times as long, which would say nothing about either side.
+# Share of a core that other programs may take of those that a side computes on. PyTorch's threads wait for each other:
+# with one of two cores taken a step takes eight times as long, which would say nothing about either side.
 OTHERS = 0.1
 PARTS = "forward", "backward", "update"
 
@@ -99,10 +99,10 @@ def main():
             print(f"step {step + 1}: loss {losses[0]:.6f} and {losses[1]:.6f}, relative difference {difference:.1e}", file=sys.stderr)
             if step < 2 and not difference < 1e-3:
                 sys.exit("the losses differ: these are not the same steps")
-        disturbed = 0
+        disturbed, allowed = 0, os.cpu_count() - options.threads + OTHERS
         while len(ours.steps) < options.steps and disturbed < options.patience:
             pair = [side.step() for side in (ours, theirs)]
-            quiet = all(step["others"] < OTHERS for step in pair)
+            quiet = all(step["others"] < allowed for step in pair)
             times = " and ".join(f"{step['seconds']:.2f} s" for step in pair)
             print(f"{times}{'' if quiet else ', disturbed by other programs: not counted'}", file=sys.stderr)
             if quiet:
@@ -119,7 +119,7 @@ def report(options, ours, theirs, disturbed):
     print(
         f"{os.cpu_count()} cores of {processor()}, {datetime.date.today()}; R50-ViT-B_16, 224 x 224, batch {options.batch}, "
         f"{options.threads} threads, {len(ours.steps)} steps of each in turn ({disturbed} pairs not counted because other "
-        f"programs took more than {OTHERS:.0%} of a core)\n"
+        f"programs took more than {OTHERS:.0%} of one of these cores)\n"
     )
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(ours.steps, theirs.steps)]
     row("", "transunet", f"PyTorch {theirs.facts['version'].split('+')[0]}", "transunet / PyTorch")

@@ -158,14 +158,14 @@ struct Course<'a> {
 struct Clock {
     began: Instant,
     before: f64,
-    /// When the checkpoint was written, and after which step.
-    saved: (Instant, u64),
+    /// When the checkpoint was written, after which step and which validation.
+    saved: (Instant, [u64; 2]),
 }
 
 impl Clock {
     fn start(standing: &Standing) -> Self {
         let now = Instant::now();
-        Clock { began: now, before: standing.seconds, saved: (now, standing.step) }
+        Clock { began: now, before: standing.seconds, saved: (now, [standing.step, standing.validated]) }
     }
 }
 
@@ -189,7 +189,7 @@ impl Course<'_> {
                     Err(error) => return Err(error),
                 }
             }
-            progress.epoch = (self.standing.step as f64 / self.per_epoch) as u32 + 1;
+            progress.epoch = (self.standing.step.min(self.total - 1) as f64 / self.per_epoch) as u32 + 1;
             progress.done = self.standing.step;
             let stop = control.report(progress).is_err() || self.run.output.join(STOP).exists();
             if self.standing.step == self.total {
@@ -198,8 +198,7 @@ impl Course<'_> {
             if stop {
                 return Ok(End::Stopped);
             }
-            let (saved, step) = self.clock.saved;
-            if step < self.standing.step && saved.elapsed().as_secs_f64() > 60.0 * self.run.checkpoint_minutes {
+            if self.clock.saved.0.elapsed().as_secs_f64() > 60.0 * self.run.checkpoint_minutes {
                 self.save()?;
             }
             progress.loss = self.step(batches, witness)?;
@@ -253,17 +252,18 @@ impl Course<'_> {
         self.standing.step as f64 / self.per_epoch
     }
 
-    /// Writes the checkpoint; before the first step there is nothing to keep.
+    /// Writes the checkpoint, unless it holds all this already.
     fn save(&mut self) -> Result<()> {
         self.journal.flush()?;
-        if self.standing.step == 0 {
+        let reached = [self.standing.step, self.standing.validated];
+        if reached == self.clock.saved.1 {
             return Ok(());
         }
         self.standing.seconds = self.clock.before + self.clock.began.elapsed().as_secs_f64();
         let state = self.learner.state()?;
         self.standing.tensors = checkpoint::digest(&state);
         checkpoint::save(&self.run.output.join(CHECKPOINT), &state, &self.standing)?;
-        self.clock.saved = (Instant::now(), self.standing.step);
+        self.clock.saved = (Instant::now(), reached);
         Ok(())
     }
 }
