@@ -245,7 +245,7 @@ fn lists_of_prepared_data_are_the_usual_split() {
     validated.sort_unstable();
     assert_eq!(validated, [0, 1], "a stated split goes before the lists");
 
-    set.text("lists/lists_Synapse/train.txt", &train[21..]);
+    set.text("lists/lists_Synapse/train.txt", &train["case0005_slice000\n".len()..]);
     let error = parts(&set, None).unwrap_err();
     assert!(error.ends_with("train.txt: slices 0 of case0005 are there and not listed"), "{error}");
     set.text("lists/lists_Synapse/train.txt", &format!("{train}case0005_slice099\n"));
@@ -304,7 +304,7 @@ fn volumes_in_hdf5_have_no_place_in_the_patient() {
 
     let good = fs::read(set.at("patient007_frame01.h5")).unwrap();
     let labelled = "labels: [{ value: 1, name: a }, { value: 2, name: b }, { value: 3, name: c }]";
-    for cut in [0, 8, 100, 2000, good.len() / 2, good.len() - 1] {
+    for cut in [0, 8, 100, 2000, good.len() / 2] {
         fs::write(set.at("patient007_frame01.h5"), &good[..cut]).unwrap();
         let error = load_error(&set.open(labelled).cases[2]);
         assert!(error.contains("patient007_frame01.h5: "), "{error}");
@@ -469,6 +469,14 @@ fn check_names_every_pair_that_does_not_fit() {
     ] {
         assert!(out.contains(expected), "{expected:?} is not in\n{out}");
     }
+    let mut half = grid();
+    half.size[2] = 1;
+    half.origin[2] = 2.0;
+    write_on(half, &set.at("data/labelsTr/p0.nii.gz"), &[label(1, "1")], vec![1; 20]);
+    let (_, out, _) = check(&[&config]);
+    assert!(out.contains("Label maps of a part of their image, the rest counts as background (1):"), "{out}");
+    assert!(out.contains("labelsTr/p0.nii.gz: 33.3 % of"), "{out}");
+
     let (output, _, err) = check(&[set.at("nothing").to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert!(err.contains("nothing: cannot"), "{err}");

@@ -55,7 +55,10 @@ impl Data {
 impl Check {
     fn run(&self, session: &Session) -> Outcome {
         let mut control = session.control();
-        let survey = self.survey(&mut control).about(Code::Input)?;
+        let survey = self.survey(&mut control).about(Code::Input);
+        let survey = survey.map_err(|failure| {
+            failure.with_hint("PATH is the folder of a data set, or a training configuration (YAML); docs/training.md")
+        })?;
         drop(control);
         if let Some(path) = &self.json {
             let json =
@@ -110,6 +113,21 @@ fn words(survey: &Survey) -> String {
             let _ = writeln!(text, "  validation: {}", some(&split.validation, 20, ", "));
         }
     }
+    let part = |case: &&CaseFacts| case.covered < 1.0;
+    let cropped: Vec<String> = survey
+        .cases
+        .iter()
+        .filter(part)
+        .map(|case| format!("{}: {:.1} % of {}", case.label, 100.0 * case.covered, case.image))
+        .collect();
+    if !cropped.is_empty() {
+        let list = some(&cropped, 20, "\n  ");
+        let _ = writeln!(
+            text,
+            "\nLabel maps of a part of their image, the rest counts as background ({}):\n  {list}",
+            cropped.len()
+        );
+    }
     if !survey.apart.is_empty() {
         let _ = writeln!(text, "\nLeft out ({}):\n  {}", survey.apart.len(), some(&survey.apart, 20, "\n  "));
     }
@@ -163,18 +181,20 @@ fn spread(cases: &[CaseFacts]) -> Vec<String> {
     table.lines()
 }
 
-/// Four significant digits, or all of a whole number's.
+/// Four significant digits at most, or all of a whole number's.
 fn short(x: f64) -> String {
     if x == x.round() && x.abs() < 1e9 {
         return format!("{x}");
     }
     let digits = (3 - x.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    format!("{x:.digits$}")
+    let text = format!("{x:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
 fn orientations(survey: &Survey) -> String {
     if !survey.placed {
-        return "not in the files".into();
+        let spacing = if survey.spaced { "as configured" } else { "neither: taken as 1 mm (data.spacing)" };
+        return format!("not in the files; spacing {spacing}");
     }
     let mut counts = std::collections::BTreeMap::<&str, usize>::new();
     for case in &survey.cases {

@@ -42,6 +42,11 @@ impl Failure {
         Failure { code, message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// The failure with another hint, if it has any.
+    pub fn with_hint(self, hint: &str) -> Self {
+        Failure { hint: self.hint.map(|_| hint.into()), ..self }
+    }
+
     /// A bug: something panicked.
     pub fn panicked(what: &str) -> Self {
         Failure::from_error(Error::Internal(what.into()), Code::Other)

@@ -30,12 +30,12 @@ pub struct DataConfig {
 
 /// Which part of a case's name is its subject's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(untagged, deny_unknown_fields, expecting = "expected characters or parts, and how many")]
 pub enum SubjectRule {
     /// That many first characters.
-    Characters(usize),
+    Characters { characters: usize },
     /// That many first parts between `_`.
-    Parts(usize),
+    Parts { parts: usize },
 }
 
 impl SubjectRule {
@@ -43,8 +43,8 @@ impl SubjectRule {
     pub fn of(rule: Option<Self>, id: &str, usual: impl FnOnce() -> String) -> String {
         match rule {
             None => usual(),
-            Some(SubjectRule::Characters(count)) => id.chars().take(count).collect(),
-            Some(SubjectRule::Parts(count)) => id.split('_').take(count).collect::<Vec<_>>().join("_"),
+            Some(SubjectRule::Characters { characters }) => id.chars().take(characters).collect(),
+            Some(SubjectRule::Parts { parts }) => id.split('_').take(parts).collect::<Vec<_>>().join("_"),
         }
     }
 }

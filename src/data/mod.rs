@@ -91,16 +91,16 @@ impl Case {
 
     /// Image and labels, `[k, j, i]` on the image's grid.
     pub fn load(&self) -> Result<(Arc<Volume>, Vec<u8>)> {
-        let (volume, labels) = self.read()?;
+        let (volume, labels, _) = self.read()?;
         let voxels = self.meaning.apply(labels).map_err(|e| e.at(&self.label)).map_err(|e| e.at(self))?;
         Ok((volume, voxels))
     }
 
-    /// As [`Case::load`], with the labels as the file numbers them.
-    fn read(&self) -> Result<(Arc<Volume>, LabelImage)> {
+    /// As [`Case::load`], with the labels as the file numbers them, and the share of the image that the file covers.
+    fn read(&self) -> Result<(Arc<Volume>, LabelImage, f64)> {
         let volume = self.image.read().map_err(|e| e.at(self))?;
-        let labels = self.label.read(volume.geometry()).map_err(|e| e.at(self))?;
-        Ok((Arc::new(volume), labels))
+        let (labels, covered) = self.label.read(volume.geometry()).map_err(|e| e.at(self))?;
+        Ok((Arc::new(volume), labels, covered))
     }
 }
 

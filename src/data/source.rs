@@ -67,12 +67,15 @@ impl ImageSource {
 }
 
 impl LabelSource {
-    /// Labels on the grid of the image that they belong to, with the numbers of the file.
-    pub fn read(&self, image: &Geometry) -> Result<LabelImage> {
+    /// Labels on the grid of the image that they belong to, with the numbers of the file, and the share of the image that
+    /// the file covers; the rest is background.
+    pub fn read(&self, image: &Geometry) -> Result<(LabelImage, f64)> {
+        let mut covered = 1.0;
         let (voxels, labels) = match self {
             LabelSource::File(path) => {
                 let found = read_labels(path)?;
                 let labels = found.labels.clone();
+                covered = found.voxels.len() as f64 / image.len() as f64;
                 (grid::placed(found, image).map_err(|e| e.at(path.display()))?, labels)
             }
             LabelSource::Seg(path) => {
@@ -92,7 +95,7 @@ impl LabelSource {
                 (whole_labels(values, geometry.size).map_err(|e| e.at(stored))?, Vec::new())
             }
         };
-        Ok(LabelImage { geometry: image.clone(), voxels, labels })
+        Ok((LabelImage { geometry: image.clone(), voxels, labels }, covered))
     }
 
     /// What the file calls its labels, and, if it names none, the largest number in it.

@@ -21,6 +21,8 @@ pub struct Survey {
     pub layout: Kind,
     /// Whether the files say where voxels are in the patient.
     pub placed: bool,
+    /// Whether the distances of voxels are known, from the files or from the configuration.
+    pub spaced: bool,
     pub subjects: usize,
     pub labels: Vec<LabelFacts>,
     /// Voxels without a label.
@@ -62,6 +64,8 @@ pub struct CaseFacts {
     pub orientation: Option<String>,
     /// Minimum, 0.5 %, median, 99.5 %, maximum.
     pub intensity: [f32; 5],
+    /// Share of the image that its label map covers; the rest counts as background.
+    pub covered: f64,
     /// Voxels by label value of the data set.
     pub voxels: BTreeMap<u8, u64>,
 }
@@ -138,6 +142,7 @@ impl Survey {
             name: dataset.name.clone(),
             layout,
             placed: dataset.placed,
+            spaced: dataset.spaced,
             subjects,
             labels: labels.collect(),
             background: of(0),
@@ -150,7 +155,7 @@ impl Survey {
 }
 
 fn look(case: &Case, placed: bool) -> Result<Seen> {
-    let (volume, labels) = case.read()?;
+    let (volume, labels, covered) = case.read()?;
     let mut counts = [0u64; 256];
     labels.voxels.iter().for_each(|&value| counts[usize::from(value)] += 1);
     let counts = (0..=255u8).zip(counts).filter(|&(_, count)| count > 0).collect();
@@ -164,6 +169,7 @@ fn look(case: &Case, placed: bool) -> Result<Seen> {
         spacing_mm: geometry.spacing,
         orientation: placed.then(|| geometry.letters()),
         intensity: intensity(&volume).map_err(|e| e.at(case))?,
+        covered,
         voxels: BTreeMap::new(),
     };
     Ok(Seen { facts, counts, named: labels.labels })
