@@ -173,11 +173,42 @@ pub struct TrainingCard {
     /// Seconds of the run, validations included.
     pub seconds: f64,
     pub device: String,
+    /// What the data were like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<DataFingerprint>,
     /// Recipe in short, as `key: value` lines.
     pub recipe: String,
     /// Figures on the validation cases; labels that both label maps lack are not counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<ValidationFigures>,
+}
+
+/// What training data are like, over all cases. Triples are lowest, median and highest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataFingerprint {
+    pub layout: String,
+    pub cases: usize,
+    pub subjects: usize,
+    /// Where the axes of the volumes point, such as "LPS"; none where the files do not say it.
+    pub orientations: Vec<String>,
+    /// Of columns, rows, slices.
+    pub size: [[usize; 3]; 3],
+    /// Between columns, rows, slices.
+    pub spacing_mm: [[f64; 3]; 3],
+    /// Minimum, 0.5 %, median, 99.5 % and maximum: the median case's.
+    pub intensity: [f32; 5],
+    pub labels: Vec<LabelShare>,
+}
+
+/// How often a label occurs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelShare {
+    pub label: String,
+    /// Of all voxels.
+    pub share: f64,
+    pub cases: usize,
 }
 
 /// One label's figures over the validation cases.

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::meaning::{Meaning, Union};
-use super::{Case, Kind, Listing, Parts};
+use super::{Case, Dataset, Kind, Listing, Parts};
+use crate::config::{DataFingerprint, LabelShare};
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
+use crate::geometry::Geometry;
 use crate::labels::Label;
 use crate::volume::Volume;
 
@@ -35,6 +37,9 @@ pub struct Survey {
     pub apart: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitFacts>,
+    /// All listed cases, those that do not fit included.
+    #[serde(skip)]
+    pub dataset: Dataset,
 }
 
 /// One label over all cases.
@@ -66,6 +71,11 @@ pub struct CaseFacts {
     pub intensity: [f32; 5],
     /// Share of the image that its label map covers; the rest counts as background.
     pub covered: f64,
+    /// 0.5 % and 99.5 % of the labelled voxels' intensities, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labelled_intensity: Option<[f32; 2]>,
+    #[serde(skip)]
+    pub geometry: Geometry,
     /// Voxels by label value of the data set.
     pub voxels: BTreeMap<u8, u64>,
 }
@@ -90,7 +100,7 @@ impl Survey {
     pub fn of(
         listing: Listing,
         ignore: Option<u8>,
-        split: impl FnOnce(&super::Dataset) -> Result<Option<Parts>>,
+        split: impl FnOnce(&Dataset) -> Result<Option<Parts>>,
         control: &mut Control,
     ) -> Result<Self> {
         let mut faults = listing.faults.clone();
@@ -150,7 +160,45 @@ impl Survey {
             faults,
             apart,
             split,
+            dataset,
         })
+    }
+
+    /// Refuses data that do not fit, with all that is wrong.
+    pub fn check(&self) -> Result<()> {
+        match self.faults.as_slice() {
+            [] => Ok(()),
+            [fault] => Err(Error::VolumeFormat(fault.clone())),
+            faults => {
+                Err(Error::VolumeFormat(format!("{} faults in the data:\n  {}", faults.len(), faults.join("\n  "))))
+            }
+        }
+    }
+
+    /// The survey in short, without names of cases.
+    pub fn fingerprint(&self) -> DataFingerprint {
+        let spread = |of: &dyn Fn(&CaseFacts) -> f64| {
+            let mut values: Vec<f64> = self.cases.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            [0, values.len() / 2, values.len().saturating_sub(1)].map(|n| values.get(n).copied().unwrap_or(0.0))
+        };
+        let mut orientations: Vec<String> = self.cases.iter().filter_map(|case| case.orientation.clone()).collect();
+        orientations.sort_unstable();
+        orientations.dedup();
+        DataFingerprint {
+            layout: self.layout.name().into(),
+            cases: self.cases.len(),
+            subjects: self.subjects,
+            orientations,
+            size: std::array::from_fn(|a| spread(&|case| case.size[a] as f64).map(|count| count as usize)),
+            spacing_mm: std::array::from_fn(|a| spread(&|case| case.spacing_mm[a])),
+            intensity: std::array::from_fn(|n| spread(&|case| case.intensity[n].into())[1] as f32),
+            labels: self
+                .labels
+                .iter()
+                .map(|facts| LabelShare { label: facts.label.name.clone(), share: facts.share, cases: facts.cases })
+                .collect(),
+        }
     }
 }
 
@@ -170,6 +218,8 @@ fn look(case: &Case, placed: bool) -> Result<Seen> {
         orientation: placed.then(|| geometry.letters()),
         intensity: intensity(&volume).map_err(|e| e.at(case))?,
         covered,
+        labelled_intensity: labelled_intensity(&volume, &labels.voxels).map_err(|e| e.at(case))?,
+        geometry: geometry.clone(),
         voxels: BTreeMap::new(),
     };
     Ok(Seen { facts, counts, named: labels.labels })
@@ -195,6 +245,21 @@ fn intensity(volume: &Volume) -> Result<[f32; 5]> {
     let last = sample.len() - 1;
     let mut at = |part: f64| *sample.select_nth_unstable_by((last as f64 * part).round() as usize, f32::total_cmp).1;
     Ok([lowest, at(0.005), at(0.5), at(0.995), highest])
+}
+
+/// 0.5 % and 99.5 % of the intensities under a label.
+fn labelled_intensity(volume: &Volume, labels: &[u8]) -> Result<Option<[f32; 2]>> {
+    let len = volume.geometry().slice_len();
+    let mut slice = vec![0.0; len];
+    let mut labelled = Vec::new();
+    for (k, labels) in labels.chunks_exact(len).enumerate().filter(|(_, labels)| labels.iter().any(|&label| label > 0))
+    {
+        volume.read_slice(k, &mut slice)?;
+        labelled.extend(slice.iter().zip(labels).filter(|&(_, &label)| label > 0).map(|(&value, _)| value));
+    }
+    let Some(last) = labelled.len().checked_sub(1) else { return Ok(None) };
+    let mut at = |part: f64| *labelled.select_nth_unstable_by((last as f64 * part) as usize, f32::total_cmp).1;
+    Ok(Some([at(0.005), at(0.995)]))
 }
 
 fn labels(stated: &[Label], seen: &[Seen]) -> Result<Vec<Label>> {

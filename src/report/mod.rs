@@ -1,5 +1,6 @@
-//! The report of a training run: one HTML file that needs nothing else, and the model card as text.
+//! The report of a training run: one HTML file that needs nothing else.
 
+mod card;
 mod curve;
 mod html;
 
@@ -9,11 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::atomic_file;
-use crate::config::ModelConfig;
+use crate::config::{LabelShare, ModelConfig};
 use crate::error::Result;
 use crate::journal::History;
 use crate::labels::Label;
 use crate::metrics::{LabelScore, summarize};
+use card::data_in_words;
+pub use card::model_card;
 use curve::{Scale, Series, chart};
 use html::{STYLE, escaped, table};
 
@@ -72,6 +75,7 @@ impl Report<'_> {
             page += "<h2>Cases</h2>";
             page += &self.every_case();
         }
+        page += &self.data();
         page += &format!("<h2>The run again</h2><pre>{}</pre>", escaped(&self.command));
         if let Some(card) = self.model.provenance.as_ref().and_then(|from| from.training.as_ref()) {
             page += &format!("<p class=\"sub\">Settings and cases have the SHA-256 {}</p>", escaped(&card.run));
@@ -126,6 +130,23 @@ impl Report<'_> {
             fact(duration(card.seconds), "time");
         }
         text + "</div>"
+    }
+
+    fn data(&self) -> String {
+        let card = self.model.provenance.as_ref().and_then(|from| from.training.as_ref());
+        let Some(fingerprint) = card.and_then(|card| card.fingerprint.as_ref()) else { return String::new() };
+        let mut text = format!("<h2>Data</h2><p class=\"sub\">{}</p>", escaped(&data_in_words(fingerprint)));
+        let number = |x: f64| format!("{:.3}", x).trim_end_matches('0').trim_end_matches('.').to_owned();
+        let spread = |name: &str, values: [f64; 3]| [name.to_owned()].into_iter().chain(values.map(number)).collect();
+        let axes = ["columns", "rows", "slices"].into_iter().enumerate();
+        let sizes = axes.clone().map(|(a, name)| spread(name, fingerprint.size[a].map(|count| count as f64)));
+        let spacings = axes.map(|(a, name)| spread(&format!("{name} apart, mm"), fingerprint.spacing_mm[a]));
+        let rows: Vec<Vec<String>> = sizes.chain(spacings).collect();
+        text += &table(&["over the cases", "lowest", "median", "highest"], rows.into_iter());
+        let row = |label: &LabelShare| {
+            vec![escaped(&label.label), format!("{:.3} %", 100.0 * label.share), label.cases.to_string()]
+        };
+        text + &table(&["label", "of all voxels", "cases that have it"], fingerprint.labels.iter().map(row))
     }
 
     fn of(&self, label: &Label, figure: fn(&LabelScore) -> Option<f64>) -> Vec<f64> {
@@ -227,50 +248,4 @@ fn duration(seconds: f64) -> String {
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3600.0),
     }
-}
-
-/// The model card as Markdown, from what the bundle says.
-pub fn model_card(config: &ModelConfig) -> String {
-    let mut text = format!("# {}\n\n", config.name.as_deref().unwrap_or("TransUNet model"));
-    let mut fact = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            text += &format!("- **{name}**: {value}\n");
-        }
-    };
-    let provenance = config.provenance.as_ref();
-    fact("Intended use", config.intended_use.clone());
-    fact("Licence", config.licence.clone());
-    fact("Labels", Some(config.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ")));
-    fact("Made with", provenance.and_then(|from| from.code_version.clone()));
-    if let Some(card) = provenance.and_then(|from| from.training.as_ref()) {
-        fact(
-            "Data",
-            Some(format!(
-                "{}: {} training cases, {} validation cases",
-                card.data, card.training_cases, card.validation_cases
-            )),
-        );
-        fact(
-            "Training",
-            Some(format!("{} steps in {} on {}, seed {}", card.steps, duration(card.seconds), card.device, card.seed)),
-        );
-        fact("Run", Some(format!("`{}`", card.run)));
-        if !card.validation.is_empty() {
-            text +=
-                "\n| label | Dice mean | median | worst | HD95 mm | surface Dice 1 mm |\n|---|---|---|---|---|---|\n";
-            for figures in &card.validation {
-                text += &format!(
-                    "| {} | {:.4} | {:.4} | {:.4} | {:.2} | {:.4} |\n",
-                    figures.label,
-                    figures.dice_mean,
-                    figures.dice_median,
-                    figures.dice_worst,
-                    figures.hd95_mm_mean,
-                    figures.surface_dice_1mm_mean
-                );
-            }
-        }
-        text += &format!("\n```yaml\n{}```\n", card.recipe);
-    }
-    text
 }

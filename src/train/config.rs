@@ -7,9 +7,9 @@ use serde::Deserialize;
 use super::plan;
 use super::settings::{LossSettings, OptimizerSettings, Preset, Recipe, Schedule};
 use crate::augment::Augmentation;
-use crate::config::{self, Compat, Input, ModelConfig, Sizes};
+use crate::config::{self, Compat, DataFingerprint, Input, ModelConfig, Sizes};
 use crate::control::Control;
-use crate::data::{DataConfig, Dataset, Parts, Split};
+use crate::data::{CaseFacts, DataConfig, Dataset, Listing, Parts, Split, Survey};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::weights::Precision;
@@ -88,6 +88,7 @@ fn cache() -> u64 {
 #[derive(Debug)]
 pub struct Run {
     pub dataset: Dataset,
+    pub fingerprint: DataFingerprint,
     pub parts: Parts,
     pub model: ModelConfig,
     pub recipe: Recipe,
@@ -133,7 +134,11 @@ impl TrainConfig {
     /// are relative to.
     pub fn resolve(self, base: &Path, device: &Device, control: &mut Control) -> Result<Run> {
         let recipe = self.recipe();
-        let dataset = Dataset::open(&self.data, base)?.ignoring(recipe.loss.ignore);
+        let listing = Listing::find(&self.data, base)?;
+        let survey = Survey::of(listing, recipe.loss.ignore, |_| Ok(None), control)?;
+        survey.check()?;
+        let fingerprint = survey.fingerprint();
+        let Survey { dataset, cases, .. } = survey;
         let parts = dataset.parts(self.split.as_ref(), &base.join(&self.data.folder))?;
         let classes = dataset.labels.len() + 1;
         recipe.check(classes)?;
@@ -148,7 +153,8 @@ impl TrainConfig {
             (None, Some(steps)) => Length::Steps(steps),
             (None, None) => Length::Steps(self.preset.steps()),
         };
-        let (input, image_size) = plan::input(&dataset, &parts.train, self.input.clone(), self.preset, control)?;
+        let seen: Vec<&CaseFacts> = parts.train.iter().map(|&case| &cases[case]).collect();
+        let (input, image_size) = plan::input(&dataset, &seen, self.input.clone(), self.preset)?;
         let preset = Sizes {
             preset: Some(self.architecture.preset.clone().unwrap_or_else(|| self.preset.architecture().into())),
             ..self.architecture.clone()
@@ -185,6 +191,7 @@ impl TrainConfig {
         model.validate()?;
         Ok(Run {
             dataset,
+            fingerprint,
             parts,
             model,
             recipe,

@@ -101,6 +101,7 @@ fn described(run: &Run, device: &Device, model: Model, standing: &Standing, case
         steps: standing.best.map_or(standing.step, |best| best.step),
         seconds: standing.seconds.round(),
         device: device.info().name.clone(),
+        fingerprint: Some(run.fingerprint.clone()),
         recipe: to_yaml(&run.recipe)?,
         validation: figures(run, cases),
     };

@@ -1,36 +1,23 @@
-//! Input that fits the data: plane, spacing, canvas and intensity, from a look at some training cases; and a batch that
-//! fits the memory.
+//! Input that fits the data: plane, spacing, canvas and intensity; and a batch that fits the memory.
 
 use super::settings::{Preset, Recipe};
 use crate::config::{Input, Intensity, Plane};
-use crate::control::{Control, Progress, Stage};
-use crate::data::Dataset;
+use crate::data::{CaseFacts, Dataset};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::network::{Architecture, PATCH};
 use crate::orient;
 use crate::weights;
 
-/// Cases that are looked at.
-const LOOKED_AT: usize = 40;
 /// From this ratio of spacings on, slices are those across the thickest axis.
 const ANISOTROPIC: f64 = 1.5;
 
-/// What was seen of one case.
-struct Seen {
-    geometry: Geometry,
-    lowest: f32,
-    /// 0.5 and 99.5 percentiles of the foreground, if there is any.
-    foreground: Option<[f32; 2]>,
-}
-
-/// The input for `dataset`, with what `given` says, and the size of the network's canvas.
+/// The input for the training cases `seen`, with what `given` says, and the size of the network's canvas.
 pub fn input(
     dataset: &Dataset,
-    train: &[usize],
+    seen: &[&CaseFacts],
     given: Option<Input>,
     preset: Preset,
-    control: &mut Control,
 ) -> Result<(Input, [usize; 2])> {
     let planned = given.is_none();
     let mut input = given.unwrap_or_default();
@@ -38,19 +25,12 @@ pub fn input(
     if let (Some(size), true) = (input.size, intensity_given) {
         return Ok((input, size));
     }
-    let step = train.len().div_ceil(LOOKED_AT).max(1);
-    let chosen: Vec<usize> = train.iter().copied().step_by(step).collect();
-    let mut seen = Vec::with_capacity(chosen.len());
-    for (n, &case) in chosen.iter().enumerate() {
-        seen.push(look(dataset, case)?);
-        control.report(Progress::of(Stage::Read, n + 1, chosen.len()))?;
-    }
     // Where nobody knows the patient's left, slices are seen as they are stored.
     if planned && dataset.placed {
-        input.plane = plane(&seen);
+        input.plane = plane(seen);
     }
     if !intensity_given {
-        input.intensity = intensity(&seen);
+        input.intensity = intensity(seen);
     }
     if let Some(size) = input.size {
         return Ok((input, size));
@@ -74,22 +54,9 @@ pub fn input(
     Ok((input, size))
 }
 
-fn look(dataset: &Dataset, case: usize) -> Result<Seen> {
-    let (volume, labels) = dataset.cases[case].load()?;
-    let voxels = volume.to_vec()?;
-    let mut foreground: Vec<f32> =
-        voxels.iter().zip(&labels).filter(|&(_, &label)| label > 0).map(|(&value, _)| value).collect();
-    let foreground = (!foreground.is_empty()).then(|| {
-        let last = foreground.len() - 1;
-        [0.005, 0.995].map(|part| *foreground.select_nth_unstable_by((last as f64 * part) as usize, f32::total_cmp).1)
-    });
-    let lowest = voxels.iter().copied().fold(f32::INFINITY, f32::min);
-    Ok(Seen { geometry: volume.geometry().clone(), lowest, foreground })
-}
-
 /// The plane with the finest pixels: across the patient's axis with the thickest voxels. Axial where voxels are nearly
 /// cubes.
-fn plane(seen: &[Seen]) -> Plane {
+fn plane(seen: &[&CaseFacts]) -> Plane {
     let along = |axis: usize| {
         let spacing = |geometry: &Geometry| {
             let nearest = |a: &usize, b: &usize| {
@@ -128,9 +95,9 @@ fn spacing(framed: &[Geometry], preset: Preset) -> [f64; 2] {
 }
 
 /// CT has air far below zero: a window about the foreground. Else percentiles of each volume.
-fn intensity(seen: &[Seen]) -> Intensity {
-    let ct = 2 * seen.iter().filter(|seen| seen.lowest < -500.0).count() > seen.len();
-    let ranges: Vec<[f32; 2]> = seen.iter().filter_map(|seen| seen.foreground).collect();
+fn intensity(seen: &[&CaseFacts]) -> Intensity {
+    let ct = 2 * seen.iter().filter(|seen| seen.intensity[0] < -500.0).count() > seen.len();
+    let ranges: Vec<[f32; 2]> = seen.iter().filter_map(|seen| seen.labelled_intensity).collect();
     if ct && !ranges.is_empty() {
         let [low, high] = [0, 1].map(|a| median(ranges.iter().map(|range| f64::from(range[a])).collect()));
         let margin = 0.25 * (high - low).max(40.0);
