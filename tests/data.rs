@@ -310,7 +310,7 @@ fn volumes_in_hdf5_have_no_place_in_the_patient() {
         assert!(error.contains("patient007_frame01.h5: "), "{error}");
     }
     // The structure is in the first kilobytes.
-    for at in 0..2048 {
+    for at in (0..2048).step_by(5) {
         let mut bad = good.clone();
         bad[at] ^= 0xA5;
         fs::write(set.at("patient007_frame01.h5"), bad).unwrap();

@@ -280,7 +280,7 @@ fn faults_in_the_data_are_named() {
     let config = set.config("out", "split: { validation: 0.0 }\n");
     let text = std::fs::read_to_string(&config).unwrap().replace("split: { validation: 0.3, seed: 1 }\n", "");
     std::fs::write(&config, text).unwrap();
-    refused(set.train(&config, &[]), 3, "label 9 is outside of the 3 classes");
+    refused(set.train(&config, &[]), 3, "has label 9, expected 0 to 2 (bright, grey)");
 
     // Also in every case that only validates, before any step.
     for n in 0..6 {
