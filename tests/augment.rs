@@ -149,7 +149,7 @@ fn intensities_change_as_said() {
             let found = strengths.apply(&sample, &placement, &mut random::stream(7, "test", &[n]));
             assert_eq!(found.labels, sample.labels);
             let changed = tensors::difference(&found.pixels, &sample.pixels) > 1e-4;
-            assert!(!changed || check(&found.pixels), "sample {n}");
+            assert!(!changed || check(&found.pixels), "{strengths:?}, sample {n}");
             changed
         });
         each.count()
@@ -167,7 +167,8 @@ fn intensities_change_as_said() {
     };
     assert!((35..65).contains(&changed(&LowData { contrast: 0.25, ..still.clone() }, &gain)));
     let curve = |after: &[f32]| {
-        let exponents: Vec<f32> = after.iter().zip(before).map(|(a, b)| a.ln() / b.ln()).collect();
+        let middle = after.iter().zip(before).filter(|(_, b)| (0.1..0.9).contains(*b));
+        let exponents: Vec<f32> = middle.map(|(a, b)| a.ln() / b.ln()).collect();
         let exponent = exponents[0];
         (1.0 / 1.41..1.41).contains(&exponent) && exponents.iter().all(|e| (e - exponent).abs() < 0.02)
     };
@@ -178,7 +179,7 @@ fn intensities_change_as_said() {
     };
     assert!((15..45).contains(&changed(&LowData { noise: 0.05, ..still.clone() }, &noise)));
     let smooth =
-        |after: &[f32]| deviation(after) < 0.95 * deviation(before) && (mean(after) - mean(before)).abs() < 0.01;
+        |after: &[f32]| deviation(after) < 0.995 * deviation(before) && (mean(after) - mean(before)).abs() < 0.01;
     assert!((8..35).contains(&changed(&LowData { blur: 1.0, ..still }, &smooth)));
 }
 

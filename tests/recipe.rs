@@ -347,9 +347,10 @@ fn frozen_parts_stay() {
 #[test]
 fn compat_follows_the_2021_recipe() {
     let set = discs::Set::new();
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
     let resolved = |more: &str| {
         let path = set.config("out", more);
-        TrainConfig::read(&path).unwrap().resolve(&set.at(""), &mut Control::none())
+        TrainConfig::read(&path).unwrap().resolve(&set.at(""), &device, &mut Control::none())
     };
     let run = resolved("compat: transunet-2021\n").unwrap();
     assert_eq!(run.recipe.schedule, Schedule::Poly { power: 0.9, late: true });

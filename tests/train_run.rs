@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use discs::{Set, case, write};
 use transunet::control::{Control, Flow, Stage};
+use transunet::device::{Device, DeviceChoice};
 use transunet::model::Model;
 use transunet::train::checkpoint;
 use transunet::train::config::TrainConfig;
@@ -71,7 +72,7 @@ fn a_run_leaves_a_model_and_its_figures() {
     for name in names {
         assert!(out.join(name).metadata().unwrap().len() > 0, "{name}");
     }
-    let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
     let model = Model::load(&device, &out.join("model.safetensors")).unwrap();
     let card = model.config().provenance.clone().unwrap().training.unwrap();
     assert_eq!((card.training_cases, card.validation_cases, card.validation.len()), (4, 2, 2));
@@ -141,7 +142,7 @@ fn a_stop_file_stops_it_with_a_model() {
     }
     std::fs::write(set.at("out/stop"), "").unwrap();
     assert!(child.wait().unwrap().success());
-    let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
     Model::load(&device, &set.at("out/model.safetensors")).unwrap();
 }
 
@@ -178,7 +179,7 @@ fn ctrl_c_ends_it_with_a_model_and_it_goes_on() {
     for _ in 0..2 {
         let text = interrupted();
         assert!(text.contains("Stopped after") && text.contains("of 100000 steps"), "{text}");
-        let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+        let device = Device::open(DeviceChoice::Cpu).unwrap();
         Model::load(&device, &set.at("out/model.safetensors")).unwrap();
         let report = std::fs::read_to_string(set.at("out/report.html")).unwrap();
         assert!(report.contains("stopped before its end"));
@@ -193,8 +194,8 @@ fn stopped_within_a_validation_it_makes_it_again() {
     let set = Set::new();
     let train = |output: &str, resume: bool, stop_at: Option<u64>| {
         let config = TrainConfig::read(&set.config(output, "")).unwrap();
-        let plan = config.resolve(&set.at(""), &mut Control::none()).unwrap();
-        let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+        let device = Device::open(DeviceChoice::Cpu).unwrap();
+        let plan = config.resolve(&set.at(""), &device, &mut Control::none()).unwrap();
         let mut steps = 0;
         let mut control = Control::none().on_progress(|event| {
             match event.stage {
@@ -220,7 +221,7 @@ fn stopped_within_a_validation_it_makes_it_again() {
 
     // Stopped while the finished model is scored: the model is there, and says that it has no scores.
     let model = |output: &str| {
-        let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+        let device = Device::open(DeviceChoice::Cpu).unwrap();
         let model = Model::load(&device, &set.at(output).join("model.safetensors")).unwrap();
         model.config().provenance.clone().unwrap().training.unwrap().validation.len()
     };
@@ -241,8 +242,8 @@ fn a_case_that_is_lost_on_the_way_is_named_and_nothing_else_is_lost() {
         (0..6).find(|n| settings.split("validation:").next().unwrap().contains(&format!("- case_{n}\n"))).unwrap();
     let [file, aside] = [format!("data/imagesTr/case_{lost}.nii.gz"), "aside".into()].map(|name| set.at(&name));
     // Taken away once all cases have been looked at and a step is made.
-    let plan = TrainConfig::read(&config).unwrap().resolve(&set.at(""), &mut Control::none()).unwrap();
-    let device = transunet::device::Device::open(transunet::device::DeviceChoice::Cpu).unwrap();
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let plan = TrainConfig::read(&config).unwrap().resolve(&set.at(""), &device, &mut Control::none()).unwrap();
     let mut control = Control::none().on_progress(|event| {
         if event.stage == Stage::Train && event.done == 1 {
             std::fs::rename(&file, &aside).unwrap();

@@ -18,6 +18,7 @@ use transunet::train::optimizer::Optimizer;
 use transunet::train::pass::TrainingPass;
 use transunet::train::settings::{LossSettings, OptimizerSettings};
 use transunet::train::student::{NETWORK, Student};
+use transunet::weights::Precision;
 
 type Learning = burn_autodiff::Autodiff<Cpu>;
 
@@ -37,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let architecture = Architecture::r50_vit_b16(SIDE, CLASSES);
     let device = Device::open(DeviceChoice::Cpu)?;
     Model::untrained(&device, ModelConfig::undescribed(architecture.clone()), SEED)?
-        .save(&folder.join("weights.safetensors"))?;
+        .save(&folder.join("weights.safetensors"), Precision::Single)?;
     let (images, labels) = made_up(batch);
     let bytes: Vec<u8> = images.iter().flat_map(|x| x.to_le_bytes()).collect();
     let views = [
