@@ -16,6 +16,7 @@ use phantom::Phantom;
 use tempfile::TempDir;
 use transunet::control::Control;
 use transunet::data::{Case, DataConfig, Dataset, Kind, Listing, Split, Survey};
+use transunet::device::{Device, DeviceChoice};
 use transunet::dicom::{SegOptions, Series, SeriesChoice, write_seg};
 use transunet::geometry::Geometry;
 use transunet::labelmap::{Algorithm, Labelmap};
@@ -292,14 +293,15 @@ fn volumes_in_hdf5_have_no_place_in_the_patient() {
     // Planned input: slices as stored.
     let yaml = format!("data: {{ folder: {} }}\noutput: run\npreset: tiny\n", set.0.path().display());
     set.text("train.yaml", &yaml);
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
     let config = TrainConfig::read(&set.at("train.yaml")).unwrap();
-    let run = config.resolve(set.0.path(), &mut Control::none()).unwrap();
+    let run = config.resolve(set.0.path(), &device, &mut Control::none()).unwrap();
     let input = &run.model.input;
     assert_eq!((input.plane, &input.orientation), (transunet::config::Plane::Acquisition, &None));
     assert_eq!((input.spacing, run.model.input_size()), (None, [112, 112]), "slices of any spacing fill the canvas");
     set.text("train.yaml", &yaml.replace("data: {", "data: { spacing: [1.5, 1.5, 10],"));
     let config = TrainConfig::read(&set.at("train.yaml")).unwrap();
-    let run = config.resolve(set.0.path(), &mut Control::none()).unwrap();
+    let run = config.resolve(set.0.path(), &device, &mut Control::none()).unwrap();
     assert!(run.model.input.spacing.is_some());
 
     let good = fs::read(set.at("patient007_frame01.h5")).unwrap();
