@@ -12,9 +12,11 @@ use discs::{Set, case, write};
 use transunet::control::{Control, Flow, Stage};
 use transunet::device::{Device, DeviceChoice};
 use transunet::model::Model;
+use transunet::network::initial_values;
 use transunet::train::checkpoint;
 use transunet::train::config::TrainConfig;
 use transunet::train::run::run;
+use transunet::train::validate::{check, compared};
 
 /// What a run is called with and what it leaves.
 trait Runs {
@@ -296,6 +298,28 @@ fn faults_in_the_data_are_named() {
     let set = Set::new();
     std::fs::remove_file(set.at("data/labelsTr/case_3.nii.gz")).unwrap();
     refused(set.train(&set.config("out", ""), &[]), 3, "case_3.nii.gz");
+}
+
+#[test]
+fn ignored_voxels_are_not_scored() {
+    let set = Set::new();
+    for n in 0..6 {
+        let (_, mut truth) = case(n);
+        truth[..500].fill(9);
+        write(&set.at(&format!("data/labelsTr/case_{n}.nii.gz")), truth);
+    }
+    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let config = TrainConfig::read(&set.config("out", "loss: { ignore: 9 }\n")).unwrap();
+    let plan = config.resolve(&set.at(""), &device, &mut Control::none()).unwrap();
+    check(&plan, &mut Control::none()).unwrap();
+    // A model that finds label 1 everywhere.
+    let everywhere = |name: &str, shape: &[usize]| {
+        Ok(if name == "segmentation_head.0.bias" { vec![0.0, 1e3, 0.0] } else { initial_values(1, name, shape) })
+    };
+    let model = Model::with_values(&device, plan.model.clone(), everywhere).unwrap();
+    let (found, truth) = compared(&plan, &model, &plan.dataset.cases[0]).unwrap();
+    assert!(found.voxels()[..500].iter().chain(&truth[..500]).all(|&label| label == 0));
+    assert!(found.voxels()[500..].iter().all(|&label| label == 1) && truth[500..].contains(&1));
 }
 
 #[test]
