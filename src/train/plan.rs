@@ -1,6 +1,6 @@
 //! Input that fits the data: plane, spacing, canvas and intensity; and a batch that fits the memory.
 
-use super::settings::{Preset, Recipe};
+use super::settings::{OptimizerSettings, Preset, Recipe};
 use crate::config::{Input, Intensity, Plane};
 use crate::data::{CaseFacts, Dataset};
 use crate::error::{Error, Result};
@@ -121,13 +121,13 @@ fn round(x: f64) -> f64 {
 /// the same update but for the statistics of batch normalisation.
 pub fn batch(recipe: Recipe, architecture: &Architecture, memory: u64) -> Result<Recipe> {
     let mut planned = recipe;
-    while step_bytes(architecture, planned.batch) > memory {
+    while step_bytes(architecture, &planned, planned.batch) > memory {
         if planned.batch == 1 {
             return Err(Error::OutOfMemory(format!(
                 "a step with one slice of {:?} pixels needs about {} MiB, and {} MiB may be used: take a smaller preset, \
                  input or cache",
                 architecture.image_size,
-                step_bytes(architecture, 1) >> 20,
+                step_bytes(architecture, &planned, 1) >> 20,
                 memory >> 20
             )));
         }
@@ -137,13 +137,18 @@ pub fn batch(recipe: Recipe, architecture: &Architecture, memory: u64) -> Result
     Ok(planned)
 }
 
-/// About what a step needs: weights, gradients, moments and average, and every layer's output with its gradient.
-fn step_bytes(architecture: &Architecture, batch: usize) -> u64 {
+/// About what a step needs, rather too much: weights, gradients, moments and average, and the layers' outputs.
+fn step_bytes(architecture: &Architecture, recipe: &Recipe, batch: usize) -> u64 {
+    let moments = match recipe.optimizer {
+        OptimizerSettings::Sgd { .. } => 1,
+        OptimizerSettings::AdamW { .. } => 2,
+    };
+    let copies = 2 + moments + usize::from(recipe.average.is_some());
     let weights: usize = weights::expected(architecture).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let pixels = architecture.image_size.iter().product::<usize>() * batch;
     let values = values_per_pixel(architecture) * pixels as f64;
-    // Half as much again for gradients and what kernels need in passing.
-    (4.0 * (5.0 * weights as f64 + 1.5 * values)) as u64
+    // A fifth more for gradients and what kernels need in passing: small takes 1.15 and base 0.8 times the outputs.
+    (4.0 * ((copies * weights) as f64 + 1.2 * values)) as u64
 }
 
 /// Values that the layers put out for each pixel of the input.
@@ -179,13 +184,13 @@ mod tests {
     fn batches_are_split_until_they_fit() {
         let architecture = Architecture::r50_vit_b16(224, 9);
         let recipe = Preset::Base.recipe();
-        let whole = step_bytes(&architecture, 24);
+        let whole = step_bytes(&architecture, &recipe, 24);
         assert_eq!(batch(recipe.clone(), &architecture, whole).unwrap(), recipe);
         let halved = batch(recipe.clone(), &architecture, whole - 1).unwrap();
         assert_eq!((halved.batch, halved.accumulate), (12, 2));
-        let least = batch(recipe.clone(), &architecture, step_bytes(&architecture, 1)).unwrap();
+        let least = batch(recipe.clone(), &architecture, step_bytes(&architecture, &recipe, 1)).unwrap();
         assert_eq!((least.batch, least.accumulate), (1, 24));
-        let refused = batch(recipe, &architecture, step_bytes(&architecture, 1) - 1);
+        let refused = batch(recipe.clone(), &architecture, step_bytes(&architecture, &recipe, 1) - 1);
         assert!(matches!(refused, Err(Error::OutOfMemory(_))));
     }
 }
