@@ -104,6 +104,9 @@ impl Preprocessor {
                 self.channels() * len
             )));
         }
+        if k >= self.slices() {
+            return Err(Error::Internal(format!("slice {k} of {}", self.slices())));
+        }
         for (n, out) in out.chunks_exact_mut(len).enumerate() {
             self.prepare(&self.own_slice(neighbour(k, n, self.context, self.slices()))?, out)?;
         }

@@ -185,9 +185,15 @@ fn info_tells_labels_from_images() {
 #[test]
 fn info_describes_the_demo_in_words_and_json() {
     let model = succeeds(&["info", &demo_file("model.safetensors")]);
-    for part in
-        ["TransUNet bundle", "TransUNet tiny", "7 classes", "axial slices", "not trained", "Right kidney", "#288c28"]
-    {
+    for part in [
+        "TransUNet bundle",
+        "TransUNet tiny",
+        "7 classes",
+        "axial slices",
+        "24 cases, 8 to validate",
+        "Right kidney",
+        "#288c28",
+    ] {
         assert!(model.contains(part), "{part:?} is not in\n{model}");
     }
     let model = json(&succeeds(&["info", &demo_file("model.safetensors"), "--json"]));
@@ -236,7 +242,7 @@ fn the_demo_makes_patients_to_learn_from() {
     let said = succeeds(&["demo", "--patients", "2", "--output", at.to_str().unwrap()]);
     assert!(said.contains("transunet train"), "{said}");
     let checked = succeeds(&["data", "check", at.join("train.yaml").to_str().unwrap()]);
-    for part in ["Vertebral column", "PHANTOM-2", "128"] {
+    for part in ["Vertebral column", "2 cases of 2 subjects (layout dicom)", "patient-00"] {
         assert!(checked.contains(part), "{part:?} is not in\n{checked}");
     }
 }

@@ -15,6 +15,7 @@ use transunet::infer::{SegmentOptions, segment};
 use transunet::labelmap::Labelmap;
 use transunet::metrics::dice_of_labels;
 use transunet::model::Model;
+use transunet::report::model_card;
 use transunet::train::config::TrainConfig;
 use transunet::volume::Volume;
 
@@ -111,5 +112,13 @@ fn the_cards_are_complete() {
         assert!(card.training_cases > 0 && card.steps > 0 && !card.recipe.is_empty(), "{name}");
         assert_eq!(card.validation.len(), model.config().labels.len(), "{name}");
         assert!(model.config().licence.is_some() && model.config().intended_use.is_some(), "{name}");
+
+        let text = model_card(model.config());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("models/{name}.md"));
+        if std::env::var_os("TRANSUNET_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == text, "models/{name}.md is not the bundle's card; TRANSUNET_BLESS=1 writes it");
     }
 }

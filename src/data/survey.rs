@@ -132,7 +132,7 @@ impl Survey {
         }
         let apart = listing.apart.clone();
         let layout = listing.kind;
-        let dataset = listing.with(meaning.labels);
+        let dataset = listing.with(meaning.labels).ignoring(ignore);
         let subjects = dataset.cases.iter().map(|case| &case.subject).collect::<BTreeSet<_>>().len();
         let split = split(&dataset).unwrap_or_else(|error| {
             faults.push(error.to_string());
@@ -281,7 +281,10 @@ fn counted(one: Seen, meaning: &Meaning) -> Result<CaseFacts> {
     let table = meaning.table(&named).map_err(|e| place(e, &facts))?;
     for (value, count) in counts {
         let known = table[usize::from(value)];
-        let found = || format!("{count} voxels have label {value}");
+        let found = || match count {
+            1 => format!("a voxel has label {value}"),
+            count => format!("{count} voxels have label {value}"),
+        };
         let known = known.ok_or_else(|| place(meaning.outside(&found(), &named), &facts))?;
         *facts.voxels.entry(known).or_default() += count;
     }

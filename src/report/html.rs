@@ -34,7 +34,7 @@ svg { width: 100%; height: auto; } polyline { fill: none; stroke-width: 1.6; str
 .legend span { margin-right: 1rem; color: var(--faint); }
 .legend i, .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
 summary { cursor: pointer; color: var(--faint); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; margin-bottom: 16px; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } th { color: var(--faint); font-weight: 600; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.2rem; }
