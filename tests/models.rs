@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use transunet::config::TrainingCard;
+use transunet::config::{ModelConfig, TrainingCard};
 use transunet::control::Control;
 use transunet::data::Dataset;
 use transunet::device::{Device, DeviceChoice};
@@ -15,9 +15,11 @@ use transunet::infer::{SegmentOptions, segment};
 use transunet::labelmap::Labelmap;
 use transunet::metrics::dice_of_labels;
 use transunet::model::Model;
+use transunet::network::Architecture;
 use transunet::report::model_card;
 use transunet::train::config::TrainConfig;
 use transunet::volume::Volume;
+use transunet::weights::{Checkpoint, Precision, expected};
 
 fn model(name: &str) -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
@@ -102,6 +104,30 @@ fn the_hippocampus_model_finds_its_way_in_a_dicom_series() {
     let mut back = again.voxels().to_vec();
     back.reverse();
     assert!(back == found.voxels(), "a turned volume gets other labels");
+}
+
+#[test]
+fn half_precision_halves_a_model_and_rounds_no_vector() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ModelConfig::undescribed(Architecture::tiny(64, 3));
+    let model = Model::untrained(&Device::open(DeviceChoice::Cpu).unwrap(), config.clone(), 3).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (single, half) = (at("single.safetensors"), at("half.safetensors"));
+    model.save(&single, Precision::Single).unwrap();
+    model.save(&half, Precision::Half).unwrap();
+    let [single_len, half_len] = [&single, &half].map(|path| std::fs::metadata(path).unwrap().len());
+    assert!(half_len * 10 < single_len * 6, "{half_len} of {single_len} bytes");
+    let [single, half] = [&single, &half].map(|path| Checkpoint::open(path).unwrap());
+    for (name, shape) in expected(&config.architecture) {
+        let (exact, rounded) = (single.read(&name).unwrap(), half.read(&name).unwrap());
+        if shape.len() < 2 {
+            assert!(exact == rounded, "{name}");
+            continue;
+        }
+        // Below 2^-14 float16 has steps of 2^-24.
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= (a.abs() / 2048.0).max(f32::powi(2.0, -25));
+        assert!(exact.iter().zip(&rounded).all(close), "{name}");
+    }
 }
 
 #[test]
