@@ -183,7 +183,7 @@ pub struct Recipe {
 pub enum Preset {
     /// About 0.9 M parameters: few labels, small machines.
     Tiny,
-    /// About 8 M parameters.
+    /// About 6.4 M parameters.
     Small,
     /// The paper's R50-ViT-B_16, 105 M parameters, with its recipe; wants a GPU and pretrained weights.
     Base,
