@@ -45,14 +45,19 @@ impl Folder {
         serde_yaml::from_str(&format!("folder: {}\n{yaml}", self.0.path().display())).unwrap()
     }
 
+    fn survey(&self, yaml: &str) -> transunet::Result<Survey> {
+        let listing = Listing::find(&self.config(yaml), Path::new(""))?;
+        Survey::of(listing, None, |_| Ok(None), &mut Control::none())
+    }
+
+    /// The data set, whether it fits or not.
     fn open(&self, yaml: &str) -> Dataset {
-        Dataset::open(&self.config(yaml), Path::new("")).unwrap()
+        self.survey(yaml).unwrap().dataset
     }
 
     #[track_caller]
     fn refused(&self, yaml: &str, expected: &str) {
-        let error = Dataset::open(&self.config(yaml), Path::new("")).map(|set| set.cases.len());
-        let error = error.expect_err(expected).to_string();
+        let error = self.survey(yaml).and_then(|survey| survey.check()).expect_err(expected).to_string();
         assert!(error.contains(expected), "{expected:?} is not in\n{error}");
     }
 

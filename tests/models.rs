@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use transunet::config::{ModelConfig, TrainingCard};
 use transunet::control::Control;
-use transunet::data::Dataset;
+use transunet::data::{Listing, Survey};
 use transunet::device::{Device, DeviceChoice};
 use transunet::dicom::{Series, SeriesChoice};
 use transunet::geometry::Geometry;
@@ -54,7 +54,10 @@ fn the_hippocampus_model_scores_on_cases_it_did_not_train_with() {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/hippocampus.yaml");
     let mut config = TrainConfig::read(&config).unwrap();
     config.redirect(Some(&folder), None).unwrap();
-    let dataset = Dataset::open(&config.data, Path::new("")).unwrap();
+    let listing = Listing::find(&config.data, Path::new("")).unwrap();
+    let survey = Survey::of(listing, None, |_| Ok(None), &mut Control::none()).unwrap();
+    survey.check().unwrap();
+    let dataset = survey.dataset;
     let parts = dataset.parts(config.split.as_ref(), &folder).unwrap();
     assert_eq!((parts.train.len(), parts.validation.len()), (183, 31));
     let model = model("hippocampus.safetensors");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lists::Lists;
-use super::meaning::{Meaning, Union, contiguous};
+use super::meaning::{Meaning, contiguous};
 use super::{Case, DataConfig, Dataset, Kind, dicom, nnunet, nrrd, prepared};
 use crate::error::{Error, Result};
 use crate::labels::Label;
@@ -83,33 +83,6 @@ impl Listing {
             )));
         }
         Ok(listing)
-    }
-
-    /// The data set, if nothing is wrong. Reads label files where nobody states what the labels are.
-    pub fn dataset(self) -> Result<Dataset> {
-        if !self.faults.is_empty() {
-            return Err(Error::Argument(format!(
-                "{}: {} files do not fit: {}",
-                self.folder.display(),
-                self.faults.len(),
-                self.faults.join("; ")
-            )));
-        }
-        for apart in &self.apart {
-            log::info!("left out: {apart}");
-        }
-        let labels = match &self.stated[..] {
-            [] => {
-                let mut union = Union::default();
-                for case in &self.cases {
-                    let (named, largest) = case.label.meaning().map_err(|e| e.at(case))?;
-                    union.add(&case.label, &named, largest);
-                }
-                contiguous(union.labels()?)?
-            }
-            stated => stated.to_vec(),
-        };
-        Ok(self.with(labels))
     }
 
     /// The data set with these labels.

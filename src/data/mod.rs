@@ -59,12 +59,6 @@ pub struct Case {
 }
 
 impl Dataset {
-    /// Looks at names and headers; at label maps only where nobody says what their labels are. `base` is what relative
-    /// paths of `config` are relative to.
-    pub fn open(config: &DataConfig, base: &Path) -> Result<Self> {
-        Listing::find(config, base)?.dataset()
-    }
-
     /// Lets voxels have a value that no label has.
     #[must_use]
     pub fn ignoring(mut self, value: Option<u8>) -> Self {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use super::{grid, h5, npz};
 use crate::dicom::{Seg, Series, SeriesSummary};
 use crate::error::{Error, Result};
-use crate::formats::{LabelImage, read_labels, read_segments, read_volume, whole_labels};
+use crate::formats::{LabelImage, read_labels, read_volume, whole_labels};
 use crate::geometry::{Geometry, Vec3};
-use crate::labels::Label;
 use crate::volume::Volume;
 
 /// The image of a case.
@@ -96,22 +95,6 @@ impl LabelSource {
             }
         };
         Ok((LabelImage { geometry: image.clone(), voxels, labels }, covered))
-    }
-
-    /// What the file calls its labels, and, if it names none, the largest number in it.
-    pub fn meaning(&self) -> Result<(Vec<Label>, u8)> {
-        let largest = |voxels: Vec<u8>| voxels.into_iter().max().unwrap_or(0);
-        match self {
-            LabelSource::File(path) => match read_segments(path)? {
-                named if named.is_empty() => Ok((named, largest(read_labels(path)?.voxels))),
-                named => Ok((named, 0)),
-            },
-            LabelSource::Seg(path) => Ok((Seg::open(path)?.labels, 0)),
-            LabelSource::Stored(stored) => {
-                let (geometry, values) = stored.read("label")?;
-                Ok((Vec::new(), largest(whole_labels(values, geometry.size).map_err(|e| e.at(stored))?)))
-            }
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::meaning::{Meaning, Union};
+use super::meaning::{Meaning, Union, contiguous};
 use super::{Case, Dataset, Kind, Listing, Parts};
 use crate::config::{DataFingerprint, LabelShare};
 use crate::control::{Control, Progress, Stage};
@@ -164,8 +164,9 @@ impl Survey {
         })
     }
 
-    /// Refuses data that do not fit, with all that is wrong.
+    /// Refuses data that do not fit, with all that is wrong; logs what is left out.
     pub fn check(&self) -> Result<()> {
+        self.apart.iter().for_each(|apart| log::info!("left out: {apart}"));
         match self.faults.as_slice() {
             [] => Ok(()),
             [fault] => Err(Error::VolumeFormat(fault.clone())),
@@ -271,7 +272,7 @@ fn labels(stated: &[Label], seen: &[Seen]) -> Result<Vec<Label>> {
         let largest = one.counts.keys().last().copied().unwrap_or(0);
         union.add(&one.facts.label, &one.named, largest);
     }
-    union.labels()
+    contiguous(union.labels()?)
 }
 
 /// The counts by the data set's values.

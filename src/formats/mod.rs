@@ -77,15 +77,6 @@ pub fn read_labels(path: &Path) -> Result<LabelImage> {
     Ok(LabelImage { geometry: scan.geometry, voxels, labels })
 }
 
-/// What the header of a file says about its labels, by value; nothing unless it is a `.seg.nrrd`.
-pub fn read_segments(path: &Path) -> Result<Vec<Label>> {
-    match VolumeKind::required(path)? {
-        VolumeKind::Nrrd => nrrd::keys(path).and_then(|keys| segments::parse(&keys)),
-        VolumeKind::Nifti => Ok(Vec::new()),
-    }
-    .map_err(|e| e.at(path.display()))
-}
-
 /// Voxels `[k, j, i]` of a grid of `size` as labels: whole numbers from 0 to 255.
 pub(crate) fn whole_labels(voxels: Vec<f32>, size: [usize; 3]) -> Result<Vec<u8>> {
     let [columns, rows, _] = size;

@@ -39,11 +39,6 @@ pub fn read(path: &Path) -> Result<Scan> {
     Ok(Scan { geometry, voxels, keys: header.keys })
 }
 
-/// The free-text keys of a header.
-pub fn keys(path: &Path) -> Result<nrrd_header::Keys> {
-    Ok(nrrd_header::read(&mut open(path)?.0)?.keys)
-}
-
 /// The file that holds the voxels. It stays in or below the header's folder: a header from elsewhere must not choose
 /// which files of this machine are read.
 fn detached(header: &Header) -> Result<Option<&Path>> {

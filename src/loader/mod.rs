@@ -162,7 +162,7 @@ fn centred<T: Copy + Default>(image: &[T], own: [usize; 2], size: [usize; 2]) ->
 }
 
 /// Refuses a class that the network does not have.
-pub(crate) fn check_labels(labels: &[u8], classes: usize, ignore: Option<u8>) -> Result<()> {
+fn check_labels(labels: &[u8], classes: usize, ignore: Option<u8>) -> Result<()> {
     match labels.iter().find(|&&label| usize::from(label) >= classes && Some(label) != ignore) {
         None => Ok(()),
         Some(label) => Err(Error::VolumeFormat(format!(

@@ -118,7 +118,7 @@ fn round(x: f64) -> f64 {
 }
 
 /// Splits the batch into passes that fit into `memory` bytes together with the network: fewer slices each, more of them,
-/// the same update but for the statistics of batch normalisation.
+/// the same update but for Dice and the statistics of batch normalisation, which are each pass's own.
 pub fn batch(recipe: Recipe, architecture: &Architecture, memory: u64) -> Result<Recipe> {
     let mut planned = recipe;
     while step_bytes(architecture, &planned, planned.batch) > memory {

@@ -82,7 +82,6 @@ pub fn run(
         )));
     }
     let _ = fs::remove_file(at(STOP));
-    validate::check(run, control)?;
     let cases = Arc::new(Cases { run: Shared::new(run) });
     let sampling = Sampling { batch: run.recipe.batch, foreground: run.recipe.foreground };
     let augmentation = run.recipe.augmentation.clone();

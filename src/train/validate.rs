@@ -9,7 +9,6 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::infer::{SegmentOptions, segment};
 use crate::labelmap::Labelmap;
-use crate::loader::check_labels;
 use crate::metrics::dice_of_labels;
 use crate::model::Model;
 
@@ -22,18 +21,6 @@ pub struct Validation {
     pub labels: Vec<Option<f64>>,
     /// Mean over the labels.
     pub mean_dice: f64,
-}
-
-/// Refuses validation cases that cannot be read or have labels outside of the classes, before any work is done.
-pub fn check(run: &Run, control: &mut Control) -> Result<()> {
-    let count = run.parts.validation.len();
-    for (n, &case) in run.parts.validation.iter().enumerate() {
-        control.report(Progress::of(Stage::Read, n, count))?;
-        let case = &run.dataset.cases[case];
-        let (_, truth) = case.load()?;
-        check_labels(&truth, run.model.architecture.classes, run.recipe.loss.ignore).map_err(|e| e.at(case))?;
-    }
-    Ok(())
 }
 
 /// What `model` finds in a case, and the truth; both 0 where the truth is to be ignored.
