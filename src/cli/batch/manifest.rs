@@ -81,12 +81,6 @@ pub struct Fault {
     pub ends_run: bool,
 }
 
-impl Fault {
-    pub fn of(failure: &Failure) -> Self {
-        Fault { status: failure.status().into(), message: failure.message().into(), ends_run: failure.ends_run() }
-    }
-}
-
 #[derive(Debug, Clone, Serialize)]
 pub struct Versions {
     pub transunet: &'static str,
@@ -173,10 +167,11 @@ impl Manifest {
         &self.path
     }
 
-    /// Adds a line, which has reached the disk when this returns.
+    /// Adds a line. One that says "done" has reached the disk when this returns; others are soon found out again.
     pub fn append(&mut self, line: &Line) -> Outcome {
         let text = to_json(line)? + "\n";
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        let sync = |()| if line.status == Status::Done { self.file.sync_data() } else { Ok(()) };
+        let written = self.file.write_all(text.as_bytes()).and_then(sync);
         written.map_err(|source| Error::io(&self.path, "write", source)).about(Code::Output)
     }
 }

@@ -11,7 +11,7 @@ use transunet::dicom::{Closed, Series, SeriesChoice, Tree, TreeSeries, read_tree
 use transunet::formats::{VolumeKind, read_volume};
 use transunet::volume::Volume;
 
-use super::super::failure::{About, Code, Outcome};
+use super::super::failure::{About, Code, Failure, Outcome};
 use super::manifest::{Facts, Fault};
 use super::shard::{Shard, hex};
 
@@ -129,6 +129,17 @@ impl Rules<'_> {
 impl Item {
     pub fn is_work(&self) -> bool {
         matches!(self.verdict, Verdict::Work(_))
+    }
+
+    /// Why it failed. Its line names the series, so that the message need not.
+    pub fn fault(&self, failure: &Failure) -> Fault {
+        let message = failure.message();
+        let place = format!("series {}: ", self.facts.series_uid.as_deref().unwrap_or_default());
+        Fault {
+            status: failure.status().into(),
+            message: message.strip_prefix(&place).unwrap_or(message).into(),
+            ends_run: failure.ends_run(),
+        }
     }
 
     /// Reads a volume file, or the headers of a series.

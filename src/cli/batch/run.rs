@@ -73,7 +73,7 @@ impl Run<'_> {
                 let told = match outcome {
                     Ok(found) => teller.tell(item, Became::Done(found)),
                     Err(failure) => {
-                        let told = teller.tell(item, Became::Failed(Fault::of(&failure)));
+                        let told = teller.tell(item, Became::Failed(item.fault(&failure)));
                         told.and(if failure.ends_run() { Err(failure) } else { Ok(()) })
                     }
                 };
@@ -90,7 +90,7 @@ impl Run<'_> {
                 Err(Failure::new(Code::Cancelled, text, "the same command goes on where this one stopped"))
             }
             Err(failure) => Err(failure),
-            Ok(()) => count.verdict(&format!("{path} says why; --retry tries them again")),
+            Ok(()) => count.verdict("failed", &format!("{path} says why; --retry tries them again")),
         }
     }
 
@@ -110,14 +110,14 @@ impl Run<'_> {
                 (Before::Nothing, Verdict::Work(_)) => match item.open(&mut control) {
                     Ok(volume) => Became::Todo(volume.geometry().size),
                     Err(failure) if failure.ends_run() => return Err(failure),
-                    Err(failure) => Became::Failed(Fault::of(&failure)),
+                    Err(failure) => Became::Failed(item.fault(&failure)),
                 },
             };
             drop(control);
             teller.tell(item, became)?;
         }
         teller.say(&teller.count.words(plan.others));
-        teller.count.verdict("nothing was computed or written; the lines above say why")
+        teller.count.verdict("cannot be segmented", "nothing was computed or written; the lines above say why")
     }
 
     /// For each item of the plan, what the manifests in the output folder hold of it.

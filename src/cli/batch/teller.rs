@@ -153,18 +153,18 @@ impl Count {
         parts.push(format!("{} skipped", self.skipped));
         parts.push(format!("{} failed{}", self.failed + self.failed_before, before(self.failed_before)));
         if others > 0 {
-            parts.push(format!("{} no images", plural(others, "file")));
+            parts.push(format!("{} of other kinds", plural(others, "file")));
         }
         parts.join(", ")
     }
 
-    /// Whether all is well.
-    pub fn verdict(&self, hint: &str) -> Outcome {
+    /// Whether all is well; `did` says what the others did.
+    pub fn verdict(&self, did: &str, hint: &str) -> Outcome {
         match self.failed + self.failed_before {
             0 => Ok(()),
             failed => {
                 let of = failed + self.done + self.done_before + self.to_do;
-                Err(Failure::new(Code::Series, format!("{failed} of {of} series failed"), hint))
+                Err(Failure::new(Code::Series, format!("{failed} of {of} series {did}"), hint))
             }
         }
     }
