@@ -170,8 +170,10 @@ impl Manifest {
     /// Adds a line. One that says "done" has reached the disk when this returns; others are soon found out again.
     pub fn append(&mut self, line: &Line) -> Outcome {
         let text = to_json(line)? + "\n";
-        let sync = |()| if line.status == Status::Done { self.file.sync_data() } else { Ok(()) };
-        let written = self.file.write_all(text.as_bytes()).and_then(sync);
+        let mut written = self.file.write_all(text.as_bytes());
+        if line.status == Status::Done {
+            written = written.and_then(|()| self.file.sync_data());
+        }
         written.map_err(|source| Error::io(&self.path, "write", source)).about(Code::Output)
     }
 }

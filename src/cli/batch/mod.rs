@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use transunet::Error;
+use transunet::catalog;
 use transunet::device::{Device, DeviceChoice, cpu_threads};
 use transunet::dicom::SeriesChoice;
 use transunet::model::Model;
 
 use super::failure::{About, Code, Failure, Outcome};
-use super::{Session, devices};
+use super::{Session, devices, home};
 use folder::{ModelId, Settings};
 use plan::{Plan, Rules};
 use run::Run;
@@ -55,8 +56,9 @@ pub struct Batch {
     /// The folder for results; made if it is not there, taken up again if it is
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// The weights: a bundle, or a checkpoint (.pth, .npz, .safetensors) with its description in a .yaml beside it
-    #[arg(long, short, value_name = "FILE")]
+    /// One of the installed models by its name, a bundle, a checkpoint (.pth, .npz, .safetensors) with its description in a
+    /// .yaml beside it, or a folder with one of them
+    #[arg(long, short, value_name = "MODEL")]
     model: PathBuf,
     /// Only series that fit these rules (or have this UID or number), such as modality=CT,description=venous; given more
     /// than once, any of them
@@ -108,14 +110,15 @@ impl Batch {
         if let Some(threads) = self.threads {
             cpu_threads(threads.into());
         }
-        let settings = self.settings()?;
-        let run = Run { session, batch: self, settings: &settings };
+        let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
+        let settings = self.settings(&weights)?;
+        let run = Run { session, batch: self, settings: &settings, weights: &weights };
         if self.dry_run {
             settings.check(&self.output)?;
             return run.rehearse(&self.plan(&settings, session)?);
         }
         let device = Device::open(self.device).about(Code::Device)?;
-        let model = Model::load(&device, &self.model).about(Code::Model)?;
+        let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let folder = folder::Folder::open(&self.output, &settings, self.shard)?;
         let plan = self.plan(&settings, session)?;
@@ -129,7 +132,7 @@ impl Batch {
         Plan::of(&self.input, &rules, &mut session.control())
     }
 
-    fn settings(&self) -> Outcome<Settings> {
+    fn settings(&self, weights: &Path) -> Outcome<Settings> {
         let mut formats: Vec<String> = Vec::new();
         for format in &self.format {
             if !formats.contains(format) {
@@ -143,7 +146,7 @@ impl Batch {
         };
         Ok(Settings {
             format: 1,
-            model: ModelId::of(&self.model).about(Code::Model)?,
+            model: ModelId::of(weights).about(Code::Model)?,
             series_formats,
             file_formats,
             picture: self.picture,

@@ -1,6 +1,7 @@
 //! A run over a plan: what earlier runs left to do is done, and told series by series.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use transunet::dicom::SegOptions;
@@ -22,6 +23,8 @@ pub struct Run<'a> {
     pub session: &'a Session,
     pub batch: &'a Batch,
     pub settings: &'a Settings,
+    /// The model's file.
+    pub weights: &'a Path,
 }
 
 /// What earlier runs say of an item that is as it was.
@@ -164,7 +167,7 @@ impl Run<'_> {
             destination: Some(stage.result().to_path_buf()),
             ..Output::default()
         };
-        let work = Work { model, path: &self.batch.model, batch: self.batch.batch, output: &output };
+        let work = Work { model, path: self.weights, batch: self.batch.batch, output: &output };
         let report = work.run(&volume, seconds, clock, &mut control)?;
         drop(control);
         Ok(Found {
