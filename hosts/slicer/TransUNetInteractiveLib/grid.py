@@ -61,13 +61,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class Source:
-    """What is segmented. `voxels` is [k, j, i] and shares the node's memory."""
+    """What is segmented. `voxels` is [k, j, i] and shares the memory of `image`, which this keeps."""
 
-    node_id: str
     name: str
     grid: Grid
     voxels: np.ndarray
+    image: object  # vtkImageData
+    modified: int  # when its voxels were last changed, by VTK's count
     files: tuple = ()  # of the DICOM series it was loaded from, if they are known
+
+    def is_still(self, other):
+        """Whether `other` is the same voxels in the same place: another patient may have this one's node name and grid."""
+        return self.image is other.image and self.modified == other.modified and self.grid == other.grid
 
 
 def source(node, files=()):
@@ -91,8 +96,9 @@ def source(node, files=()):
             "Extract one of them with the module Vector to Scalar Volume, or choose another volume."
         )
     grid = _grid(node, image.GetExtent())
-    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(grid.size[::-1])
-    return Source(node.GetID() or "", name, grid, voxels, tuple(files))
+    scalars = image.GetPointData().GetScalars()
+    voxels = vtk_to_numpy(scalars).reshape(grid.size[::-1])
+    return Source(name, grid, voxels, image, scalars.GetMTime(), tuple(files))
 
 
 def _grid(node, extent):

@@ -116,8 +116,7 @@ def table(labelmap):
 
 def check(result, volume_node):
     """Refuses a result that is no longer of this volume."""
-    now = grid.source(volume_node)
-    if now.node_id != result.source.node_id or now.grid != result.source.grid:
+    if not result.source.is_still(grid.source(volume_node)):
         raise Refused(f"{volume_node.GetName()} was changed while it was segmented. Run again.")
 
 
