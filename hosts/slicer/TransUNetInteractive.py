@@ -21,7 +21,7 @@ class TransUNetInteractive(ScriptedLoadableModule):
         parent.title = "TransUNet (interactive)"
         parent.categories = ["Segmentation"]
         parent.dependencies = ["Segmentations"]
-        parent.contributors = ["The TransUNet developers"]
+        parent.contributors = ["The authors of TransUNet for DICOM"]
         parent.helpText = (
             "Segments a volume with a TransUNet model, with a preview of the slice that is shown. The same is an effect of "
             "the Segment Editor. Research use only, not for clinical use."

@@ -59,9 +59,12 @@ class App(TrameApp):
     def open(self, path):
         """Shows a volume: a file, or a folder of one DICOM series. Refuses what holds several."""
         files = sorted(str(file) for file in path.iterdir() if file.is_file()) if path.is_dir() else [str(path)]
-        volumes = self.slicer.io_manager.load_volumes(files)
+        try:
+            volumes = self.slicer.io_manager.load_volumes(files)
+        except Exception as error:  # trame-slicer's reader raises what it comes across
+            raise ValueError(f"{path} cannot be read ({error}): give a file, or a folder of one DICOM series") from error
         if len(volumes) != 1:
-            raise ValueError(f"{path}: {len(volumes)} volumes, expected one: give a file, or a folder of one DICOM series")
+            raise ValueError(f"{path} holds {len(volumes)} volumes: give a file, or a folder of one DICOM series")
         self.slicer.display_manager.show_volume(volumes[0], do_reset_views=True)
         self.logic._load_files_logic.volume_loaded(volumes[0])
 
@@ -78,7 +81,10 @@ def main():
     app.effect.offer_models(arguments.model)
     app.effect.data.device = arguments.device
     if arguments.volume:
-        app.open(arguments.volume)
+        try:
+            app.open(arguments.volume)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
     app.server.start(host=arguments.host, port=arguments.port, open_browser=False, show_connection_info=True)
 
 

@@ -2,8 +2,9 @@
 import sys
 from pathlib import Path
 
+from slicer import vtkSegmentation
 from trame_slicer.segmentation import SegmentationEffect
-from trame_slicer.segmentation.segmentation_undo_command import SegmentationLabelMapUndoCommand
+from undo_stack import UndoCommand
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "slicer"))
 
@@ -26,10 +27,29 @@ class SegmentationEffectTransUNet(SegmentationEffect):
         return self.logic.start(grid.source(self.editor.active_volume_node), model, device)
 
     def apply(self, result):
-        """Adds the segments, or replaces those of an earlier run; one step of the editor's undo."""
-        volume, segmentation = self.editor.active_volume_node, self.editor.active_segmentation
-        check(result, volume)
-        with SegmentationLabelMapUndoCommand.push_state_change(segmentation):
-            show(result, volume, segmentation.segmentation_node)
-            self.editor.show_3d(True)  # in here, since redo brings back surfaces only if they are part of the step
-        segmentation.trigger_modified()
+        """Adds the segments, or replaces those of an earlier run, and shows them in 3D; one step of the editor's undo."""
+        check(result, self.editor.active_volume_node)
+        segmentation = self.editor.active_segmentation
+        segmentation.push_undo(_Applied(result, self.editor))
+
+
+class _Applied(UndoCommand):
+    """Redo writes the result again and turns 3D on again, which the editor turns off where no segment is left."""
+
+    def __init__(self, result, editor):
+        super().__init__()
+        segmentation = editor.active_segmentation
+        self._result, self._editor = result, editor
+        self._volume, self._segmentation = editor.active_volume_node, segmentation
+        self._before = vtkSegmentation()
+        self._before.DeepCopy(segmentation.segmentation)
+        self.redo()
+
+    def undo(self):
+        self._segmentation.segmentation.DeepCopy(self._before)
+        self._segmentation.trigger_modified()
+
+    def redo(self):
+        show(self._result, self._volume, self._segmentation.segmentation_node)
+        self._segmentation.trigger_modified()
+        self._editor.show_3d(True)

@@ -72,10 +72,6 @@ class TransUNetEffectLogic(BaseEffectLogic[TransUNetState, SegmentationEffectTra
 
     def _show(self, result):
         self.effect.apply(result)
-        editor = self.segmentation_editor
-        if not editor.active_segment_id:
-            editor.set_active_segment_id(editor.get_nth_segment_id(0))
-            self.set_active()  # the editor drops the effect when no segment is chosen
         self.data.rows = [
             Measured(
                 name=row.name,
@@ -85,6 +81,12 @@ class TransUNetEffectLogic(BaseEffectLogic[TransUNetState, SegmentationEffectTra
             )
             for row in result.statistics
         ]
+
+    def _on_segmentation_changed(self):
+        """The editor shows its list only while a segment is chosen, and chooses none itself."""
+        editor = self.segmentation_editor
+        if editor.n_segments and not editor.active_segment_id:
+            editor.set_active_segment_id(editor.get_nth_segment_id(0))
 
     def close(self, **_):
         """The job's thread must not outlive the server."""

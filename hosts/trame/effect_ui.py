@@ -44,10 +44,10 @@ class TransUNetEffectUI(FlexContainer):
         super().__init__(**kwargs)
         self._typed_state = TypedState(self.state, TransUNetState)
         name = self._typed_state.name
-        select = {"density": "compact", "hide_details": True, "variant": "outlined", "classes": "mb-2"}
+        select = {"density": "compact", "hide_details": True, "variant": "outlined", "disabled": (name.running,)}
         with self:
-            VSelect(label="Model", v_model=(name.model,), items=(name.models,), disabled=(name.running,), **select)
-            VSelect(label="Device", v_model=(name.device,), items=("['auto', 'cpu', 'cuda']",), disabled=(name.running,), **select)
+            VSelect(label="Model", v_model=(name.model,), items=(name.models,), classes="mb-2 transunet-model", **select)
+            VSelect(label="Device", v_model=(name.device,), items=("['auto', 'cpu', 'cuda']",), classes="mb-2", **select)
             with FlexContainer(row=True, style="gap: 8px;"):
                 VBtn(
                     text="Run",

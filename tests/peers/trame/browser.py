@@ -1,6 +1,7 @@
-"""A person's way through hosts/trame in a real browser: usage DEMO-FOLDER MODEL CHROMIUM PICTURE.png.
+"""A person's way through hosts/trame in a real browser: usage DEMO-FOLDER CHROMIUM PICTURE.png.
 
-DEMO-FOLDER is what `transunet demo` leaves; MODEL is a bundle. Leaves a screenshot. A failed check is an AssertionError.
+DEMO-FOLDER is what `transunet demo` leaves; TRANSUNET_MODELS names a folder with the demo's model. Leaves a screenshot. A
+failed check is an AssertionError.
 """
 import io
 import os
@@ -31,11 +32,11 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def main(demo, model, chromium, picture):
+def main(demo, chromium, picture):
     demo = Path(demo)
     truth = read_segments(demo / "truth.seg.nrrd")
     server = subprocess.Popen(
-        [sys.executable, APP, "--volume", demo / "ct", "--model", model, "--device", "cpu", "--port", "0"],
+        [sys.executable, APP, "--volume", demo / "ct", "--device", "cpu", "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -69,11 +70,17 @@ def walk(page, address, truth, picture):
     expect(page.locator("img, canvas").nth(3)).to_be_visible(timeout=PATIENCE_S * 1000)
     effect = page.locator("button:has(.mdi-creation)").first
     effect.click(timeout=PATIENCE_S * 1000)
+    page.locator(".transunet-model").click()
+    page.get_by_role("option", name="TransUNet demo").click()
     run = page.locator(".transunet-run")
     expect(run).to_be_enabled(timeout=PATIENCE_S * 1000)
-    enlarge_3d(page)
     hues = {name: matplotlib.colors.rgb_to_hsv(color)[0] for name, (color, _, _) in truth.items()}
-    shot = settled(page, lambda shot: all(shot[t:b, l:r].max() > 200 for t, b, l, r in VIEWS.values()))
+    shot = settled(page, lambda shot: all(crop(shot, view).max() > 200 for view in VIEWS))
+    page.mouse.move(1180, 190)  # over the 3D view, which the wheel enlarges
+    for _ in range(3):
+        page.mouse.wheel(0, -120)
+    small = shot
+    shot = settled(page, lambda shot: (crop(shot, "3d") != crop(small, "3d")).any())
     before = pixels(shot, hues)
     assert not any(before[view][name] for view in SLICES for name in hues), before  # nothing ran yet
 
@@ -99,6 +106,7 @@ def walk(page, address, truth, picture):
     settled(page, lambda shot: not any(pixels(shot, hues)[view][name] for view in SLICES for name in hues))
     page.locator("button:has(.mdi-redo)").click()
     settled(page, lambda shot: painted(pixels(shot, hues), before))
+    expect(page.locator(".v-list-item:has(.mdi-delete-outline)")).to_have_count(len(truth))
 
 
 def painted(counts, before):
@@ -109,12 +117,9 @@ def painted(counts, before):
     return all(organs[view] <= seen[view] for view in VIEWS)
 
 
-def enlarge_3d(page):
-    """Turns the wheel over the 3D view, right above."""
-    page.mouse.move(1180, 190)
-    for _ in range(5):
-        page.mouse.wheel(0, -120)
-        page.wait_for_timeout(100)
+def crop(shot, view):
+    top, bottom, left, right = VIEWS[view]
+    return shot[top:bottom, left:right]
 
 
 def settled(page, good):
@@ -122,7 +127,7 @@ def settled(page, good):
     last, end = None, time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
-        views = [shot[top:bottom, left:right] for top, bottom, left, right in VIEWS.values()]
+        views = [crop(shot, view) for view in VIEWS]
         if last is not None and all((a == b).all() for a, b in zip(views, last)) and good(shot):
             return shot
         last = views
@@ -135,8 +140,8 @@ def settled(page, good):
 def pixels(shot, hues):
     """{view: {name: how many pixels have the hue}}: grey below a half transparent segment does not change it."""
     counts = {}
-    for view, (top, bottom, left, right) in VIEWS.items():
-        colors = shot[top:bottom, left:right].reshape(-1, 3)
+    for view in VIEWS:
+        colors = crop(shot, view).reshape(-1, 3)
         colors = colors[(np.ptp(colors, axis=1) > 30) & (colors.max(1) > 50)]
         found = matplotlib.colors.rgb_to_hsv(colors / 255.0)[:, 0] if len(colors) else np.zeros(0)
         away = {name: np.abs(found - hue) for name, hue in hues.items()}

@@ -21,13 +21,14 @@ async def main(demo, model):
     assert "No volume is chosen" in panel.data.error and not panel.data.running, panel.data.error
 
     try:
-        app.open(Path(demo))
+        app.open(Path(demo))  # a CT, segmentations and pictures
     except ValueError as error:
-        assert "volumes, expected one" in str(error)
+        assert "a folder of one DICOM series" in str(error)
     else:
         raise AssertionError("a folder of many things was opened")
     app.slicer.scene.Clear()
     app.open(Path(demo) / "ct")
+    panel.set_active()
     before = state(app)
     panel.data.model = model + ".missing"
     await run(panel)
@@ -43,6 +44,13 @@ async def main(demo, model):
     assert panel.data.error == "" and len(panel.data.rows) == 6 and editor.n_segments == 6
     assert editor.active_effect is panel.effect  # still the chosen one
     names = editor.get_segment_names()
+    assert editor.is_3d_shown() and editor.active_segment_id
+    editor.undo_stack.undo()
+    app.server.state.flush()
+    assert editor.n_segments == 0
+    editor.undo_stack.redo()
+    app.server.state.flush()
+    assert editor.get_segment_names() == names and editor.is_3d_shown() and editor.active_segment_id
     await run(panel)
     assert editor.get_segment_names() == names  # replaced, not added
 
