@@ -26,6 +26,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import sys
 from ctypes import POINTER, byref, c_char_p, c_double, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
@@ -99,15 +100,15 @@ class Code(NamedTuple):
 class Label:
     """A foreground label: its value in label maps (1 to 255), name, colour (sRGB, 0 to 255 each) and codes.
 
-    category, type: Segmented Property Category and Type. modifier: laterality or another modifier of the type.
-    region: anatomic region, for findings such as lesions. None where there is no such code.
+    category, type: Segmented Property Category and Type. modifier: laterality or another modifier of the type, or None.
+    region: anatomic region, for findings such as lesions, or None.
     """
 
     value: int
     name: str
     rgb: tuple[int, int, int]
-    category: Optional[Code]
-    type: Optional[Code]
+    category: Code
+    type: Code
     modifier: Optional[Code]
     region: Optional[Code]
 
@@ -203,12 +204,12 @@ class _PictureOptions(ctypes.Structure):
 
 class _TrainOptions(ctypes.Structure):
     _fields_ = [
-        ("struct_size", c_size_t), ("data_folder", c_char_p), ("output_folder", c_char_p), ("resume", c_int32),
-        ("reserved", c_int32), ("settings", c_char_p),
+        ("struct_size", c_size_t), ("data_folder", c_char_p), ("output_folder", c_char_p), ("settings", c_char_p),
+        ("resume", c_int32), ("reserved", c_int32),
     ]  # fmt: skip
 
 
-_ABI_GENERATION = 1
+_ABI_VERSION = 1 << 16  # generation << 16 | revision, as in the header that this file was written for
 _OK, _INVALID_ARGUMENT, _CANCELLED = 0, 100, 500
 _DEVICES = {"auto": 0, "cpu": 1, "cuda": 2}
 _LOG_LEVELS = {"error": 1, "warn": 2, "info": 3, "debug": 4, "trace": 5}
@@ -272,37 +273,25 @@ _FUNCTIONS = {
 
 def _load_library() -> Any:
     """Finds the library, checks its ABI and declares its functions; they lie in the result without "transunet_"."""
-    name = {"win32": "transunet.dll", "darwin": "libtransunet.1.dylib"}.get(sys.platform, "libtransunet.so.1")
-    installed = Path(__file__).resolve().parents[2] / name
-    path = os.environ.get("TRANSUNET_LIBRARY") or (str(installed) if installed.exists() else name)
+    file = {"win32": "transunet.dll", "darwin": "libtransunet.1.dylib"}.get(sys.platform, "libtransunet.so.1")
+    installed = Path(__file__).resolve().parents[2] / file
+    path = os.environ.get("TRANSUNET_LIBRARY") or (str(installed) if installed.exists() else file)
+    functions = type("libtransunet", (), {})()
     try:
         library = ctypes.CDLL(path)
-        version = library.transunet_abi_version
+        found = library.transunet_abi_version()
+        if found >> 16 != _ABI_VERSION >> 16 or found < _ABI_VERSION:
+            needed = f"generation {_ABI_VERSION >> 16}, revision {_ABI_VERSION & 0xFFFF} or later"
+            raise ImportError(f"{path} has ABI generation {found >> 16}, revision {found & 0xFFFF}; needed is {needed}")
+        for name, (result, parameters) in _FUNCTIONS.items():
+            function = getattr(library, f"transunet_{name}")
+            function.restype, function.argtypes = result, parameters
+            setattr(functions, name, function)
     except (OSError, AttributeError) as error:
         raise ImportError(
-            f"no TransUNet library: {error} (looked at TRANSUNET_LIBRARY, {installed} and the loader's path for {name})"
+            f"no TransUNet library: {error} (looked at TRANSUNET_LIBRARY, {installed} and the loader's path for {file})"
         ) from error
-    version.restype, version.argtypes = c_uint32, []
-    if version() >> 16 != _ABI_GENERATION:
-        raise ImportError(f"{path} has ABI generation {version() >> 16}, transunet.py needs {_ABI_GENERATION}")
-
-    functions = type("libtransunet", (), {})()
-    for short, (result, parameters) in _FUNCTIONS.items():
-        try:
-            function = getattr(library, f"transunet_{short}")
-        except AttributeError:
-            function = _missing(path, short)
-        else:
-            function.restype, function.argtypes = result, parameters
-        setattr(functions, short, function)
     return functions
-
-
-def _missing(path: str, short: str) -> Callable[..., Any]:
-    def refuse(*_: Any) -> Any:
-        raise Error(_INVALID_ARGUMENT, "INVALID_ARGUMENT", f"{path} is too old: it has no transunet_{short}")
-
-    return refuse
 
 
 _lib = _load_library()
@@ -384,7 +373,7 @@ def _number(value: Any, what: str, limit: int = 2**32) -> int:
 
 
 class _Control:
-    """Progress and cancel of one call. On the way out it raises what the progress callable raised."""
+    """Progress and cancel of one call. On the way out it raises what the progress callable or Ctrl-C raised."""
 
     def __init__(self, progress: Optional[ProgressCallable], cancel: Optional[Cancel]):
         if progress is not None and not callable(progress):
@@ -392,9 +381,9 @@ class _Control:
         if cancel is not None and not isinstance(cancel, Cancel):
             raise _refuse(f"cancel: a {type(cancel).__name__}, expected a transunet.Cancel")
         self._failure: Optional[BaseException] = None
-        self._cancel = cancel
+        self._progress = progress
         # Even without a callable, so that Python gets to see Ctrl-C while the library works.
-        self._function = _ProgressFunction(lambda event, _: self._report(progress, event))
+        self._function = _ProgressFunction(self._report)
         self._options = _sized(
             _ControlOptions,
             on_progress=ctypes.cast(self._function, c_void_p),
@@ -402,22 +391,38 @@ class _Control:
         )
         self._as_parameter_ = ctypes.addressof(self._options)
 
-    def _report(self, progress: Optional[ProgressCallable], event: Any) -> int:
+    def _report(self, event: Any, _: Any) -> int:
         try:
-            if progress is None:
-                return 0
-            event = event.contents
-            stage = _STAGES.get(event.stage, f"stage {event.stage}")
-            answer = progress(Progress(stage, event.epoch, event.done, event.total, event.loss, event.dice))
-            return int(isinstance(answer, (bool, np.bool_)) and not answer)
+            if self._failure is None and self._progress is not None:
+                event = event.contents
+                stage = _STAGES.get(event.stage, f"stage {event.stage}")
+                answer = self._progress(Progress(stage, event.epoch, event.done, event.total, event.loss, event.dice))
+                return int(isinstance(answer, (bool, np.bool_)) and not answer)
         except BaseException as failure:  # nothing may cross into the library
             self._failure = failure
-            return 1
+        return int(self._failure is not None)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        # Signals are handled on entry to _report, where its try does not reach: raising there would lose the exception.
+        try:
+            self._handler(number, frame)
+        except BaseException as failure:
+            self._failure = failure
 
     def __enter__(self) -> _Control:
+        handler = signal.getsignal(signal.SIGINT)
+        self._handler = handler if callable(handler) else None
+        if self._handler is not None:
+            try:
+                signal.signal(signal.SIGINT, self._interrupt)
+            except ValueError:  # signals are the main thread's
+                self._handler = None
         return self
 
     def __exit__(self, *_: Any) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+        self._function = None  # it refers to self: no cycle is left for the collector
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
