@@ -25,7 +25,7 @@ int main(int argc, char **argv) {
   transunet_error *error = NULL;
   transunet_runtime *runtime = NULL;
   transunet_model *model = NULL;
-  char settings[4096], checkpoint[4096];
+  char settings[256], checkpoint[4096];
   FILE *file;
   int failed;
   if (argc != 4) {
@@ -35,9 +35,10 @@ int main(int argc, char **argv) {
   signal(SIGINT, on_interrupt);
 
   /* What else can be set: docs/training.md. */
-  snprintf(settings, sizeof settings, "preset: tiny\nepochs: %s\ndata: { folder: \"%s\" }\noutput: \"%s\"\n", argv[3], argv[1],
-           argv[2]);
+  snprintf(settings, sizeof settings, "preset: tiny\nepochs: %s\n", argv[3]);
   options.settings = settings;
+  options.data_folder = argv[1];
+  options.output_folder = argv[2];
   snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint.safetensors", argv[2]);
   file = fopen(checkpoint, "rb");
   if (file) {

@@ -46,7 +46,7 @@ int main(int argc, char **argv) try {
   options.data = argv[1];
   options.output = argv[2];
   // What else can be set: docs/training.md.
-  options.settings = std::string("preset: tiny\ndata: { folder: . }\noutput: .\nepochs: ") + argv[3];
+  options.settings = std::string("preset: tiny\nepochs: ") + argv[3];
   options.resume = std::filesystem::exists(options.output / "checkpoint.safetensors");
 
   const transunet::Runtime runtime;
