@@ -201,7 +201,7 @@ fn examples_work_against_the_moved_tree() {
     let said = run(&mut train("train_c", "c", &["1"]));
     assert!(text(&said.stdout).contains("model.safetensors has 2 labels"));
     // Stopped by its flag, then gone on with.
-    let said = run(&mut train("train_cpp", "cpp", &["1000", "2"]));
+    let said = run(&mut train("train_cpp", "cpp", &["1000", "1"]));
     assert!(text(&said.stdout).starts_with("stopped"), "{}", text(&said.stdout));
     let steps = |said: &Output| text(&said.stderr).lines().filter(|line| line.starts_with("step ")).count();
     assert!(steps(&said) > 1);
