@@ -46,7 +46,7 @@
 #define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL}
-#define TRANSUNET_TRAIN_OPTIONS_INIT {sizeof(transunet_train_options), NULL, NULL, 0, 0}
+#define TRANSUNET_TRAIN_OPTIONS_INIT {sizeof(transunet_train_options), NULL, NULL, NULL, 0, 0}
 #define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0}
 #define TRANSUNET_PICTURE_OPTIONS_INIT {sizeof(transunet_picture_options), 0.0, 0.0, 0.0, 0, 0}
 #define TRANSUNET_GEOMETRY_INIT                                                                             \
@@ -398,6 +398,10 @@ typedef struct transunet_train_options {
    */
   const char *output_folder;
   /**
+   * YAML whose keys replace the configuration's, such as "preset: tiny\nepochs: 20"; NULL = none.
+   */
+  const char *settings;
+  /**
    * 1: go on from the output folder's checkpoint. 0: refuse a folder that has one.
    */
   int32_t resume;
@@ -689,12 +693,13 @@ TRANSUNET_API void transunet_cancel_free(struct transunet_cancel *cancel);
 
 /**
  * Loads a bundle (.safetensors) or a foreign checkpoint (.pth, .npz, .safetensors, described by the .yaml beside it if
- * there is one). `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
+ * there is one). `model` is its path, a folder with one bundle, or the id of an installed model (transunet_models_list).
+ * `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
  * Statuses: INVALID_ARGUMENT, CONFIG, IO, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST, OUT_OF_MEMORY, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_model_load(const struct transunet_runtime *runtime,
-                                      const char *path,
+                                      const char *model,
                                       const struct transunet_control *control,
                                       struct transunet_model **out,
                                       struct transunet_error **error);
@@ -931,8 +936,9 @@ transunet_status transunet_labelmap_write_picture(const struct transunet_labelma
 TRANSUNET_API void transunet_labelmap_free(struct transunet_labelmap *labelmap);
 
 /**
- * Trains as the YAML file at `config_path` says. Blocks, for hours; `options` and `control` may be NULL. Progress events
- * of stage TRAIN count steps and carry epoch, loss and the latest validation's Dice. Once steps are made, cancelling stops
+ * Trains as the YAML file at `config_path` says. NULL = all that is not in options->settings is planned from the data;
+ * options must then give the folders of data and output, there or in the settings. Blocks, for hours; `options` and
+ * `control` may be NULL. Progress events of stage TRAIN count steps and carry epoch, loss and the latest validation's Dice. Once steps are made, cancelling stops
  * the run after its step and is no failure: its checkpoint, report and model are written, and it can be resumed. `*out`
  * is the model, also written as model.safetensors into the output folder. Free it with transunet_model_free.
  * Statuses: INVALID_ARGUMENT, CONFIG, IO, VOLUME_FORMAT, DICOM_PARSE, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST,
@@ -945,6 +951,25 @@ transunet_status transunet_train(const struct transunet_runtime *runtime,
                                  const struct transunet_control *control,
                                  struct transunet_model **out,
                                  struct transunet_error **error);
+
+/**
+ * plugin_manifest.yaml as JSON: {"id","title","version","abi":{"generation","revision"},"category","description",
+ * "modules":[{"id","title","entry_point","groups":[{"label","parameters":[...]}]}],"models":{...},...}. Valid for ever.
+ */
+TRANSUNET_API
+const char *transunet_plugin_manifest(void);
+
+/**
+ * Lists the bundles in `folder`, as JSON: {"folders":[...],"models":[{"id","path","name","labels":[names],"plane",
+ * "context","licence","intended_use","validation":[{"label","dice_mean",...}]}],"unreadable":[{"path","reason"}]}. NULL =
+ * the installed models: those in the folders of the environment variable TRANSUNET_MODELS (as in PATH), then in
+ * ../share/transunet/models and models beside the library; of two with one id the first counts. Only descriptions are
+ * read. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO.
+ */
+TRANSUNET_API
+transunet_status transunet_models_list(const char *folder,
+                                       struct transunet_text **out,
+                                       struct transunet_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -357,6 +357,22 @@ pub fn parse<T: serde::de::DeserializeOwned>(text: &str, place: &str) -> Result<
     serde_yaml::from_str(text).map_err(|e| Error::Config(e.to_string()).at(place))
 }
 
+/// Parses documents of another kind as one: the keys of each replace those of the ones before. Of keys that are
+/// `alternatives` one replaces all.
+pub fn layered<T: serde::de::DeserializeOwned>(layers: &[(String, String)], alternatives: &[&[&str]]) -> Result<T> {
+    let mut merged = serde_yaml::Mapping::new();
+    for (text, place) in layers {
+        let layer: Option<serde_yaml::Mapping> = parse(text, place)?;
+        for (key, value) in layer.unwrap_or_default() {
+            let rivals = alternatives.iter().filter(|keys| keys.iter().any(|k| key.as_str() == Some(k)));
+            rivals.flat_map(|keys| keys.iter()).for_each(|k| drop(merged.remove(k)));
+            merged.insert(key, value);
+        }
+    }
+    let place = layers.iter().map(|(_, place)| place.as_str()).collect::<Vec<_>>().join(" and ");
+    serde_yaml::from_value(serde_yaml::Value::Mapping(merged)).map_err(|e| Error::Config(e.to_string()).at(place))
+}
+
 /// Reads a document of reasonable size.
 pub fn read_document(path: &Path) -> Result<String> {
     let mut text = String::new();

@@ -87,6 +87,11 @@ impl<'a> Control<'a> {
         self
     }
 
+    /// The flag, to be watched within long work.
+    pub fn cancel(&self) -> Option<&Cancel> {
+        self.cancel.as_ref()
+    }
+
     /// [`Error::Cancelled`] once the flag is set.
     pub fn check(&self) -> Result<()> {
         match &self.cancel {

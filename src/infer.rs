@@ -109,8 +109,9 @@ fn run_batches(
     let slices = preprocessor.slices();
     while let Ok(batch) = batches.recv() {
         let Batch { first, count, pixels } = batch?;
+        let shape = [count, preprocessor.channels(), height, width];
         let Classified { labels, probabilities: classes } =
-            model.classify(pixels, [count, preprocessor.channels(), height, width], probabilities.is_some())?;
+            model.classify(pixels, shape, probabilities.is_some(), control.cancel())?;
         if let (Some(writer), Some(classes)) = (probabilities.as_deref_mut(), classes) {
             writer.store(&classes)?;
         }

@@ -6,6 +6,7 @@
 
 pub mod atomic_file;
 pub mod augment;
+pub mod catalog;
 pub mod config;
 pub mod control;
 pub mod data;
@@ -23,6 +24,7 @@ pub mod labelmap;
 pub mod labels;
 pub mod loader;
 mod log_sink;
+pub mod manifest;
 pub mod metrics;
 pub mod model;
 pub mod network;

@@ -6,10 +6,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::config::{Compat, ModelConfig, Provenance};
+use crate::control::Cancel;
 use crate::device::{Device, Work};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::network::{Architecture, TransUNet, fill, initial_values, values};
+use crate::network::{Architecture, Stoppable, TransUNet, fill, initial_values, values};
 use crate::weights::{self, BundleWriter, Checkpoint, Precision};
 
 /// Weights on a device with all that is needed to use them. Shared freely between threads.
@@ -66,13 +67,20 @@ impl Model {
     }
 
     /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the class of each pixel, `[b, h, w]`, and, if asked for, the
-    /// classes' probabilities, `[b, classes, h, w]`.
-    pub fn classify(&self, pixels: Vec<f32>, shape: [usize; 4], probabilities: bool) -> Result<Classified> {
+    /// classes' probabilities, `[b, classes, h, w]`. `cancel` stops it between two layers.
+    pub fn classify(
+        &self,
+        pixels: Vec<f32>,
+        shape: [usize; 4],
+        probabilities: bool,
+        cancel: Option<&Cancel>,
+    ) -> Result<Classified> {
         let expected = self.config.architecture.channels;
         if shape[1] != 1 && shape[1] != expected {
             return Err(Error::Argument(format!("input has {} channels, the model takes 1 or {expected}", shape[1])));
         }
-        self.device.watch(|| self.network.classify(TensorData::new(pixels, shape), probabilities))
+        let pixels = TensorData::new(pixels, shape);
+        self.device.watch(|| Stoppable::run(cancel, |pass| self.network.classify(pixels, probabilities, pass)))
     }
 
     pub fn config(&self) -> &ModelConfig {
@@ -99,7 +107,7 @@ pub struct Classified {
 
 /// A network on its device, whichever backend that needs.
 trait Network: std::fmt::Debug + Send + Sync {
-    fn classify(&self, pixels: TensorData, probabilities: bool) -> Result<Classified>;
+    fn classify(&self, pixels: TensorData, probabilities: bool, pass: Option<Stoppable>) -> Result<Classified>;
 
     /// Shows every parameter and running statistic, one at a time.
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()>;
@@ -112,8 +120,12 @@ struct OnDevice<B: Kernels> {
 }
 
 impl<B: Kernels> Network for OnDevice<B> {
-    fn classify(&self, pixels: TensorData, probabilities: bool) -> Result<Classified> {
-        let logits = self.network.forward(Tensor::from_data(pixels, &self.device));
+    fn classify(&self, pixels: TensorData, probabilities: bool, pass: Option<Stoppable>) -> Result<Classified> {
+        let pixels = Tensor::from_data(pixels, &self.device);
+        let logits = match pass {
+            Some(mut pass) => self.network.forward_with(pixels, &mut pass),
+            None => self.network.forward(pixels),
+        };
         let floats =
             |data: TensorData| data.into_vec::<f32>().map_err(|e| Error::Internal(format!("probabilities: {e:?}")));
         let probabilities = probabilities.then(|| floats(softmax(logits.clone(), 1).into_data())).transpose()?;

@@ -186,7 +186,11 @@ fn models_segment_volumes() {
 fn models_are_trained() {
     let Some(program) = Program::build("train.c", "cc", "c99") else { return };
     let set = discs::Set::new();
-    run(program.command().arg(set.config("out", "")).arg(set.at("data")).arg(set.at("elsewhere")));
+    run(program
+        .command()
+        .arg(set.config("out", ""))
+        .arg(set.at("data"))
+        .args([set.at("elsewhere"), set.at("planned")]));
 }
 
 /// Drivers, NVRTC and headers that are absent, refuse, or do not go together: an error or the CPU, never a crash.

@@ -247,12 +247,17 @@ fn rates_over_a_run() {
     near(poly(true, 0), 0.01);
     near(poly(true, 1), 0.01);
     near(poly(true, 9), 0.01 * 0.2f64.powf(0.9));
-    let cosine = |step: u64| Schedule::Cosine { warmup: 0.1, floor: 0.01 }.rate(1.0, step, 100);
-    near(cosine(0), 0.1);
-    near(cosine(9), 1.0);
-    near(cosine(10), 1.0);
-    near(cosine(55), 0.01 + 0.99 / 2.0);
-    assert!((10..99).all(|n| cosine(n + 1) < cosine(n)) && cosine(99) > 0.01 && cosine(99) < 0.011);
+    let warm = |warmup: f64, step: u64, steps: u64| Schedule::Cosine { warmup, floor: 0.01 }.rate(1.0, step, steps);
+    let cosine = |step: u64| warm(0.1, step, 1000);
+    near(cosine(0), 0.01);
+    near(cosine(99), 1.0);
+    near(cosine(100), 1.0);
+    near(cosine(550), 0.01 + 0.99 / 2.0);
+    assert!((100..999).all(|n| cosine(n + 1) < cosine(n)) && cosine(999) > 0.01 && cosine(999) < 0.011);
+    // Short runs warm up for 60 updates or a quarter, whatever the share, unless that is 0.
+    near(warm(0.05, 0, 400), 1.0 / 60.0);
+    near(warm(0.05, 0, 40), 0.1);
+    near(warm(0.0, 0, 400), 1.0);
     near(Schedule::Constant.rate(0.3, 7, 8), 0.3);
 }
 

@@ -6,6 +6,7 @@ mod tensors;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use transunet::config::ModelConfig;
 use transunet::control::{Cancel, Control, Flow, Stage};
@@ -142,6 +143,37 @@ fn cancelling_leaves_nothing() {
 
     segment(&model, &volume, &options, &mut Control::none()).unwrap();
     assert_eq!(files(folder.path()), ["p.nii.gz"], "the model still works");
+}
+
+/// A slice of the full network takes seconds on a CPU: a stop must not wait for its end.
+#[test]
+fn a_stop_takes_effect_within_a_slice() {
+    let config = ModelConfig::undescribed(Architecture::r50_vit_b16(224, 9));
+    let model = Model::untrained(&cpu(), config, 3).unwrap();
+    let shape = [1, 1, 224, 224];
+    let pixels = || vec![0.5; shape.iter().product()];
+    let start = Instant::now();
+    model.classify(pixels(), shape, false, None).unwrap();
+    let whole = start.elapsed();
+    let mut latest = Duration::ZERO;
+    for part in 1..10 {
+        let cancel = Cancel::default();
+        let (result, late) = std::thread::scope(|scope| {
+            let stop = scope.spawn(|| {
+                std::thread::sleep(whole * part / 10);
+                cancel.trigger();
+                Instant::now()
+            });
+            let result = model.classify(pixels(), shape, false, Some(&cancel));
+            let returned = Instant::now();
+            (result, returned.saturating_duration_since(stop.join().unwrap()))
+        });
+        // The last stop may come when all is done.
+        assert!(matches!(result, Err(Error::Cancelled)) || part > 5, "part {part}: {:?}", result.map(|_| ()));
+        latest = latest.max(late);
+    }
+    println!("a slice takes {whole:.0?}, the slowest stop {latest:.0?}");
+    model.classify(pixels(), shape, false, Some(&Cancel::default())).unwrap();
 }
 
 #[test]

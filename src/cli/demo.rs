@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Parser;
 use transunet::dicom::{SegOptions, Series, SeriesChoice, write_seg};
 use transunet::formats::write_labels;
 use transunet::labelmap::{Algorithm, Labelmap};
@@ -14,7 +13,7 @@ use transunet::{Error, atomic_file};
 
 use super::failure::{About, Code, Outcome};
 use super::phantom::{Phantom, labels, write_series};
-use super::{CommandLine, Session};
+use super::{Session, read_line};
 
 /// The patient of the demo; patients to learn from have the seeds after it.
 const SEED: u64 = 1;
@@ -100,7 +99,7 @@ impl Demo {
 fn run(words: Vec<String>, session: &Session) -> Outcome {
     let command: Vec<String> = [program()].into_iter().chain(words).collect();
     session.print(&format!("\n$ {}\n\n", shell(&command)));
-    CommandLine::parse_from(&command).command.run(session)
+    read_line(&command).command.run(session)
 }
 
 /// Writes the series of a patient into `images`; returns the number of slices and what a perfect model would find.

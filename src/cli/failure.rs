@@ -97,7 +97,9 @@ fn hint(error: &Error, code: Code) -> Option<&'static str> {
         }
         Error::Argument(_) | Error::Io { .. } => match code {
             Code::Input => "INPUT is a DICOM folder, DICOM files, or one .nii, .nii.gz or .nrrd file",
-            Code::Model => "--model takes a bundle, .pth, .npz or .safetensors file",
+            Code::Model => {
+                "--model takes a bundle, .pth, .npz or .safetensors file, or a name that `transunet models` lists"
+            }
             Code::Output => "choose a folder that exists and that you may write to",
             _ => "`transunet help` shows the commands and examples",
         },

@@ -13,11 +13,8 @@ use super::failure::{About, Code, Failure, Outcome};
 
 #[derive(clap::Args)]
 pub struct Input {
-    /// A DICOM folder (searched at any depth), DICOM files, or one .nii, .nii.gz or .nrrd file
     #[arg(required = true, value_name = "INPUT")]
     paths: Vec<PathBuf>,
-    /// The series to take where there are several: its UID, its number, or rules, all of which must fit, such as
-    /// modality=CT,description=venous,number=3
     #[arg(long, value_name = "UID|NUMBER|RULES")]
     series: Option<SeriesChoice>,
 }

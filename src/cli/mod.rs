@@ -7,6 +7,7 @@ mod evaluate;
 mod failure;
 mod info;
 mod input;
+mod models;
 mod output;
 mod phantom;
 mod progress;
@@ -16,15 +17,18 @@ mod table;
 mod terminal;
 mod train;
 
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::iterator::Signals;
 use transunet::control::{Cancel, Control, Progress};
+use transunet::manifest::manifest;
 
 use failure::{Code, EXIT_CODES, Failure, Outcome};
 
@@ -60,6 +64,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Data(data::Data),
     Info(info::Info),
+    Models(models::Models),
     Devices(devices::Devices),
     Demo(demo::Demo),
 }
@@ -114,6 +119,7 @@ impl Command {
             Command::Evaluate(evaluate) => evaluate.run(session),
             Command::Data(data) => data.run(session),
             Command::Info(info) => info.run(session),
+            Command::Models(models) => models.run(session),
             Command::Devices(devices) => devices.run(session),
             Command::Demo(demo) => demo.run(session),
         }
@@ -124,7 +130,7 @@ impl Command {
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
 pub fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = read_line(std::env::args_os());
     terminal::log_to_stderr(line.talk.verbose);
     set_hook(Box::new(|panic| {
         log::debug!("{panic}");
@@ -140,6 +146,42 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code as u8)
         }
     }
+}
+
+/// Reads a command line; prints what is wrong with it, or the help that it asks for, and ends the program.
+fn read_line(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> CommandLine {
+    let command = described(CommandLine::command());
+    let mut found = command.get_matches_from(words);
+    CommandLine::from_arg_matches_mut(&mut found).unwrap_or_else(|error| error.exit())
+}
+
+/// The command with the arguments' help from the manifest.
+fn described(mut command: clap::Command) -> clap::Command {
+    for module in manifest().map(|manifest| manifest.modules.as_slice()).unwrap_or_default() {
+        command = command.mut_subcommand(&module.command, |subcommand| {
+            let help = |name: &str| {
+                let parameter = module.parameters().find(|parameter| parameter.command_name() == Some(name))?;
+                let unset = parameter.unset.as_ref().map_or(String::new(), |unset| format!(" [default: {unset}]"));
+                Some(parameter.help.clone() + &unset)
+            };
+            subcommand.mut_args(|argument| {
+                let name = argument
+                    .get_long()
+                    .map(str::to_owned)
+                    .or_else(|| argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string));
+                match name.and_then(|name| help(&name)) {
+                    Some(text) => argument.help(text),
+                    None => argument,
+                }
+            })
+        });
+    }
+    command
+}
+
+/// The folder of this program, near which models are installed.
+fn home() -> Option<PathBuf> {
+    Some(std::env::current_exe().ok()?.canonicalize().ok()?.parent()?.to_path_buf())
 }
 
 /// The first Ctrl-C (or `kill`) stops tidily, the second at once.

@@ -14,17 +14,12 @@ use super::input::Input;
 
 #[derive(clap::Args)]
 pub struct Output {
-    /// Where the segmentation goes; the name says the format: .dcm (DICOM SEG), .seg.nrrd, .nrrd, .nii.gz or .nii.
-    /// May be given more than once; existing files are replaced when the new ones are complete
     #[arg(long = "output", short = 'o', required = true, value_name = "FILE")]
     labels: Vec<PathBuf>,
-    /// Also write the probability of every class (.nii.gz or .nii, float32, one volume per class)
     #[arg(long, value_name = "FILE.nii.gz")]
     pub probabilities: Option<PathBuf>,
-    /// Also draw slices with their labels (.png)
     #[arg(long, value_name = "FILE.png")]
     picture: Option<PathBuf>,
-    /// Also write volumes, extents and intensities per label and how they were made (.json)
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
 }

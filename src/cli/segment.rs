@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use transunet::Error;
+use transunet::catalog;
 use transunet::device::{Device, DeviceChoice, cpu_threads};
 use transunet::infer::{self, SegmentOptions};
 use transunet::model::Model;
@@ -11,7 +12,7 @@ use super::failure::{About, Code, Outcome};
 use super::input::Input;
 use super::output::Output;
 use super::report::{Clock, Report, Seconds};
-use super::{Session, devices};
+use super::{Session, devices, home};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,21 +35,16 @@ Research use only, not for clinical use.";
 pub struct Segment {
     #[command(flatten)]
     input: Input,
-    /// The weights: a bundle, or a checkpoint (.pth, .npz, .safetensors) with its description in a .yaml beside it
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "MODEL")]
     model: PathBuf,
     #[command(flatten)]
     output: Output,
-    /// Where to compute: auto (CUDA if usable, else CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
     device: DeviceChoice,
-    /// Threads that compute on the CPU [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Slices per pass of the network; fewer need less memory [default: chosen by the library]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
-    /// Print the report as JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -56,8 +52,8 @@ pub struct Segment {
 impl Segment {
     pub fn run(&self, session: &Session) -> Outcome {
         self.input.check()?;
-        std::fs::metadata(&self.model).map_err(|source| Error::io(&self.model, "open", source)).about(Code::Model)?;
-        self.output.check(&self.input, &self.model)?;
+        let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
+        self.output.check(&self.input, &weights)?;
         if let Some(threads) = self.threads {
             cpu_threads(threads.into());
         }
@@ -68,7 +64,7 @@ impl Segment {
         let device = Device::open(self.device).about(Code::Device)?;
         let volume = self.input.open(&mut control)?;
         seconds.read = clock.lap();
-        let model = Model::load(&device, &self.model).about(Code::Model)?;
+        let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
 
@@ -85,7 +81,7 @@ impl Segment {
         seconds.segment = clock.lap();
 
         self.output.write(&labelmap, &mut control)?;
-        let mut report = Report::new(&labelmap, &self.model, &device, &self.output.paths()).about(Code::Input)?;
+        let mut report = Report::new(&labelmap, &weights, &device, &self.output.paths()).about(Code::Input)?;
         control.check().about(Code::Output)?;
         drop(control);
         seconds.write = clock.lap();

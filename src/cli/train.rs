@@ -1,7 +1,8 @@
 //! `transunet train`: labelled images in, a model out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::{Map, Value, json};
 use transunet::atomic_file::folder_of;
 use transunet::device::{Device, DeviceChoice, cpu_threads};
 use transunet::train::config::TrainConfig;
@@ -19,6 +20,8 @@ Examples:
     output: runs/liver
   Train, and look at the curves meanwhile in runs/liver:
     transunet train liver.yaml
+  Or without a configuration, all planned from the data:
+    transunet train --data Dataset001_Liver --output runs/liver --preset tiny --epochs 50
   Ctrl-C stops it after the step, with a usable model; so does a file called `stop` in the output. Go on later:
     transunet train liver.yaml --resume
 
@@ -28,40 +31,38 @@ Research use only, not for clinical use.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Train {
-    /// What to train on and how
     #[arg(value_name = "CONFIG.yaml")]
-    config: PathBuf,
-    /// The folder of the data, instead of the configuration's
-    #[arg(long, value_name = "FOLDER")]
+    config: Option<PathBuf>,
+    #[arg(long, value_name = "FOLDER", required_unless_present = "config")]
     data: Option<PathBuf>,
-    /// The folder to write to, instead of the configuration's
-    #[arg(long, short, value_name = "FOLDER")]
+    #[arg(long, short, value_name = "FOLDER", required_unless_present = "config")]
     output: Option<PathBuf>,
-    /// Another seed than the configuration's: other first weights, order and augmentation
+    #[arg(long, value_name = "NAME", value_parser = ["tiny", "small", "base"], hide_possible_values = true)]
+    preset: Option<String>,
+    #[arg(long, value_name = "N")]
+    epochs: Option<f64>,
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Go on from the output folder's checkpoint
     #[arg(long)]
     resume: bool,
-    /// Where to compute: auto (CUDA if usable, else CPU), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
     device: DeviceChoice,
-    /// Threads that compute on the CPU; results do not depend on it [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
 impl Train {
     pub fn run(&self, session: &Session) -> Outcome {
-        let mut config = TrainConfig::read(&self.config).about(Code::Input)?;
-        config.redirect(self.data.as_deref(), self.output.as_deref()).about(Code::Input)?;
-        config.seed = self.seed.or(config.seed);
+        let (data, output) = (self.data.as_deref(), self.output.as_deref());
+        let settings = self.settings();
+        let config =
+            TrainConfig::layered(self.config.as_deref(), settings.as_deref(), data, output).about(Code::Input)?;
         if let Some(threads) = self.threads {
             cpu_threads(threads.into());
         }
         let mut control = session.control();
         let device = Device::open(self.device).about(Code::Device)?;
-        let base = folder_of(&self.config);
+        let base = self.config.as_deref().map_or(Path::new(""), folder_of);
         let mut plan = config.resolve(base, &device, &mut control).about(Code::Input)?;
         plan.command = std::env::args().collect::<Vec<_>>().join(" ");
         session.print(&described(&plan));
@@ -79,6 +80,19 @@ impl Train {
             outcome.bundle.display()
         ));
         Ok(())
+    }
+}
+
+impl Train {
+    /// What the options say instead of the configuration, if they say anything.
+    fn settings(&self) -> Option<String> {
+        let said = [
+            ("preset", self.preset.as_ref().map(|preset| json!(preset))),
+            ("epochs", self.epochs.map(|epochs| json!(epochs))),
+            ("seed", self.seed.map(|seed| json!(seed))),
+        ];
+        let said: Map<_, _> = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        (!said.is_empty()).then(|| Value::Object(said).to_string())
     }
 }
 

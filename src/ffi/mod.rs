@@ -29,6 +29,8 @@ mod labelmap;
 
 mod train;
 
+mod plugin;
+
 pub(crate) mod cuda_probe;
 mod guard;
 mod record;
@@ -41,6 +43,7 @@ pub use label::*;
 pub use labelmap::*;
 pub use library::*;
 pub use model::*;
+pub use plugin::*;
 pub use runtime::*;
 pub use segment::*;
 pub use text::*;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use libc::c_char;
 use serde_json::json;
 
+use crate::catalog;
 use crate::error::{Error, Result};
 use crate::ffi::cancel::{control_in, transunet_control};
 use crate::ffi::error::transunet_error;
 use crate::ffi::guard::{borrow, create, guard, release};
 use crate::ffi::label::{LabelTexts, transunet_label_info};
 use crate::ffi::library::transunet_status;
+use crate::ffi::plugin::home;
 use crate::ffi::record::fill;
 use crate::ffi::runtime::transunet_runtime;
 use crate::ffi::text::{json_text, path_in};
@@ -27,21 +29,22 @@ pub struct transunet_model {
 }
 
 /// Loads a bundle (.safetensors) or a foreign checkpoint (.pth, .npz, .safetensors, described by the .yaml beside it if
-/// there is one). `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
+/// there is one). `model` is its path, a folder with one bundle, or the id of an installed model (transunet_models_list).
+/// `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
 /// Statuses: INVALID_ARGUMENT, CONFIG, IO, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST, OUT_OF_MEMORY, CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_model_load(
     runtime: *const transunet_runtime,
-    path: *const c_char,
+    model: *const c_char,
     control: *const transunet_control,
     out: *mut *mut transunet_model,
     error: *mut *mut transunet_error,
 ) -> transunet_status {
     create(error, out, || {
         let device = borrow(runtime, "runtime")?.device.clone();
-        let path = path_in(path, "path")?;
+        let model = path_in(model, "model")?;
         control_in(control)?;
-        transunet_model::new(Model::load(&device, path)?)
+        transunet_model::new(Model::load(&device, &catalog::find(model, home().as_deref())?)?)
     })
 }
 

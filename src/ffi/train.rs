@@ -13,7 +13,7 @@ use crate::ffi::library::transunet_status;
 use crate::ffi::model::transunet_model;
 use crate::ffi::record::{Record, read_or_default};
 use crate::ffi::runtime::transunet_runtime;
-use crate::ffi::text::path_in;
+use crate::ffi::text::{optional_text_in, path_in};
 use crate::model::Model;
 use crate::train::config::TrainConfig;
 use crate::train::run;
@@ -27,6 +27,8 @@ pub struct transunet_train_options {
     pub data_folder: *const c_char,
     /// The folder that the run writes to, instead of the configuration's; NULL = the configuration's.
     pub output_folder: *const c_char,
+    /// YAML whose keys replace the configuration's, such as "preset: tiny\nepochs: 20"; NULL = none.
+    pub settings: *const c_char,
     /// 1: go on from the output folder's checkpoint. 0: refuse a folder that has one.
     pub resume: i32,
     /// 0.
@@ -38,8 +40,9 @@ unsafe impl Record for transunet_train_options {
     const NAME: &'static str = "transunet_train_options";
 }
 
-/// Trains as the YAML file at `config_path` says. Blocks, for hours; `options` and `control` may be NULL. Progress events
-/// of stage TRAIN count steps and carry epoch, loss and the latest validation's Dice. Once steps are made, cancelling stops
+/// Trains as the YAML file at `config_path` says. NULL = all that is not in options->settings is planned from the data;
+/// options must then give the folders of data and output, there or in the settings. Blocks, for hours; `options` and
+/// `control` may be NULL. Progress events of stage TRAIN count steps and carry epoch, loss and the latest validation's Dice. Once steps are made, cancelling stops
 /// the run after its step and is no failure: its checkpoint, report and model are written, and it can be resumed. `*out`
 /// is the model, also written as model.safetensors into the output folder. Free it with transunet_model_free.
 /// Statuses: INVALID_ARGUMENT, CONFIG, IO, VOLUME_FORMAT, DICOM_PARSE, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST,
@@ -55,13 +58,13 @@ pub unsafe extern "C" fn transunet_train(
 ) -> transunet_status {
     create(error, out, || {
         let device = borrow(runtime, "runtime")?.device.clone();
-        let path = path_in(config_path, "config_path")?;
+        let path = if config_path.is_null() { None } else { Some(path_in(config_path, "config_path")?) };
         let (options, [data, output]) = options_in(options)?;
+        let settings = optional_text_in(options.settings, "options->settings")?;
         let mut control = control_in(control)?;
-        let mut config = TrainConfig::read(path)?;
-        config.redirect(data.as_deref(), output.as_deref())?;
-        let mut plan = config.resolve(folder_of(path), &device, &mut control)?;
-        plan.command = format!("transunet_train(\"{}\")", path.display());
+        let config = TrainConfig::layered(path, settings, data.as_deref(), output.as_deref())?;
+        let mut plan = config.resolve(path.map_or(Path::new(""), folder_of), &device, &mut control)?;
+        plan.command = format!("transunet_train({path:?}, {:?})", settings.unwrap_or_default());
         let outcome = run::run(&plan, &device, options.resume != 0, &mut (), &mut control)?;
         transunet_model::new(Model::load(&device, &outcome.bundle)?)
     })

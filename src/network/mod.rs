@@ -20,7 +20,7 @@ use crate::kernels::Kernels;
 pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
 pub use init::initial_values;
-pub use pass::Pass;
+pub use pass::{Pass, Stoppable};
 pub use state::{Named, Place, fill, values};
 pub use stem::Unit;
 pub use transformer::Block;

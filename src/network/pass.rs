@@ -1,7 +1,12 @@
 //! What accompanies a forward pass: eyes for parity tests, and the random and statistical parts of training.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+
+use crate::control::Cancel;
+use crate::error::{Error, Result};
 
 /// One forward pass. `()` is inference: it sees nothing, drops nothing and costs nothing.
 pub trait Pass<B: Backend> {
@@ -29,3 +34,26 @@ pub trait Pass<B: Backend> {
 }
 
 impl<B: Backend> Pass<B> for () {}
+
+/// Inference that stops between two layers once its caller asked for it: a forward pass takes seconds on a CPU.
+#[derive(Debug)]
+pub struct Stoppable<'a>(pub &'a Cancel);
+
+/// What unwinds from a pass that was stopped. [`Stoppable::run`] catches it.
+struct Stopped;
+
+impl<'a> Stoppable<'a> {
+    /// Runs `work`, [`Error::Cancelled`] when its pass was stopped.
+    pub fn run<T>(cancel: Option<&'a Cancel>, work: impl FnOnce(Option<Self>) -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(|| work(cancel.map(Stoppable))))
+            .unwrap_or_else(|panic| if panic.is::<Stopped>() { Err(Error::Cancelled) } else { resume_unwind(panic) })
+    }
+}
+
+impl<B: Backend> Pass<B> for Stoppable<'_> {
+    fn see<const D: usize>(&mut self, _place: &str, _tensor: &Tensor<B, D>) {
+        if self.0.is_triggered() {
+            resume_unwind(Box::new(Stopped)); // no panic: nothing is printed
+        }
+    }
+}

@@ -84,6 +84,10 @@ fn cache() -> u64 {
     4096
 }
 
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::io(path, "find", e))
+}
+
 /// A run whose every size is known.
 #[derive(Debug)]
 pub struct Run {
@@ -120,7 +124,6 @@ impl TrainConfig {
 
     /// Takes data from and writes to other folders than the document says; these are relative to the working folder.
     pub fn redirect(&mut self, data: Option<&Path>, output: Option<&Path>) -> Result<()> {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io(path, "find", e));
         if let Some(data) = data {
             self.data.folder = absolute(data)?;
         }
@@ -128,6 +131,36 @@ impl TrainConfig {
             self.output = absolute(output)?;
         }
         Ok(())
+    }
+
+    /// The document at `path`, or an empty one, under `settings`: YAML whose keys replace the document's, and a length that
+    /// replaces the other kind of length too. Then as [`TrainConfig::redirect`].
+    pub fn layered(
+        path: Option<&Path>,
+        settings: Option<&str>,
+        data: Option<&Path>,
+        output: Option<&Path>,
+    ) -> Result<Self> {
+        // Alone the document must hold, too: its faults are named with their lines.
+        let alone = path.map(TrainConfig::read).transpose()?;
+        let mut config = match (alone, settings) {
+            (Some(config), None) => config,
+            _ => {
+                let mut layers = Vec::new();
+                if let Some(path) = path {
+                    layers.push((config::read_document(path)?, path.display().to_string()));
+                }
+                layers.push((settings.unwrap_or_default().to_owned(), "settings".into()));
+                if let (Some(data), Some(output), None) = (data, output, path) {
+                    let folders =
+                        serde_json::json!({ "data": { "folder": absolute(data)? }, "output": absolute(output)? });
+                    layers.insert(0, (folders.to_string(), "folders".into()));
+                }
+                config::layered(&layers, &[&["epochs", "steps"]])?
+            }
+        };
+        config.redirect(data, output)?;
+        Ok(config)
     }
 
     /// Looks at the data and at the device and decides what the document leaves open; `base` is what its relative paths

@@ -101,7 +101,8 @@ pub enum Schedule {
         #[serde(default)]
         late: bool,
     },
-    /// Linear over the share `warmup` of the run, then half a cosine down to `floor` times the rate.
+    /// Linear over the share `warmup` of the run, but 60 updates or a quarter of the run at least unless it is 0; then half
+    /// a cosine down to `floor` times the rate.
     Cosine {
         #[serde(default = "warmup")]
         warmup: f64,

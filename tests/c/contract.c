@@ -165,9 +165,9 @@ static void model(const transunet_runtime *runtime) {
   transunet_label_info info = TRANSUNET_LABEL_INFO_INIT;
   REFUSED(transunet_model_load(NULL, "m.safetensors", NULL, &out, &error), "runtime is NULL");
   CHECK(out == NULL);
-  REFUSED(transunet_model_load(runtime, NULL, NULL, &out, &error), "path is NULL");
-  REFUSED(transunet_model_load(runtime, "", NULL, &out, &error), "path is empty");
-  REFUSED(transunet_model_load(runtime, BAD_UTF8, NULL, &out, &error), "path is not valid UTF-8");
+  REFUSED(transunet_model_load(runtime, NULL, NULL, &out, &error), "model is NULL");
+  REFUSED(transunet_model_load(runtime, "", NULL, &out, &error), "model is empty");
+  REFUSED(transunet_model_load(runtime, BAD_UTF8, NULL, &out, &error), "model is not valid UTF-8");
   REFUSED(transunet_model_load(runtime, "m.safetensors", NULL, NULL, &error), "out is NULL");
   REFUSED(transunet_model_save(NULL, "m.safetensors", &error), "model is NULL");
   info.value = 9;
@@ -208,6 +208,22 @@ static void volume_files(void) {
   REFUSED(transunet_series_list(NULL, NULL, &list, &error), "path is NULL");
   CHECK(list == NULL);
   REFUSED(transunet_series_list("x", NULL, NULL, &error), "out is NULL");
+}
+
+static void plugin(const transunet_runtime *runtime) {
+  transunet_text *list = GARBAGE(transunet_text);
+  transunet_model *out = GARBAGE(transunet_model);
+  const char *manifest = transunet_plugin_manifest();
+  CHECK(strstr(manifest, "\"entry_point\":\"transunet_segment\"") && manifest == transunet_plugin_manifest());
+  REFUSED(transunet_models_list("", &list, &error), "folder is empty");
+  CHECK(list == NULL);
+  REFUSED(transunet_models_list(NULL, NULL, &error), "out is NULL");
+  FAILS(transunet_models_list("nowhere", &list, &error), TRANSUNET_STATUS_IO, "nowhere");
+  SUCCEEDS(transunet_models_list(NULL, &list, &error));
+  CHECK(strstr(transunet_text_data(list), "\"models\":["));
+  transunet_text_free(list);
+  REFUSED(transunet_model_load(runtime, "no-such-model", NULL, &out, &error), "neither a file nor an installed model");
+  CHECK(out == NULL);
 }
 
 static void segment(void) {
@@ -263,6 +279,7 @@ int main(void) {
   larger_structs();
   runtime_describes_itself();
   cancel();
+  plugin(cpu);
   model(cpu);
   volume_files();
   segment();

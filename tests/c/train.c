@@ -1,5 +1,5 @@
 /* Training from C: refusals, a stop by the host, going on, the model at the end.
- * Arguments: a configuration, the folder of its data, a folder to write to. */
+ * Arguments: a configuration, the folder of its data, two folders to write to. */
 #include "check.h"
 
 #define STEPS 12
@@ -28,12 +28,17 @@ int main(int count, char **arguments) {
   transunet_model *model = NULL;
   struct watch watch = {0, 4, 0.0};
   const char *config = arguments[1];
-  CHECK(count == 4);
+  CHECK(count == 5);
   runtime_options.device = TRANSUNET_DEVICE_CPU;
   SUCCEEDS(transunet_runtime_create(&runtime_options, &runtime, &error));
 
   REFUSED(transunet_train(NULL, config, NULL, NULL, &model, &error), "runtime is NULL");
-  REFUSED(transunet_train(runtime, NULL, NULL, NULL, &model, &error), "config_path is NULL");
+  FAILS(transunet_train(runtime, NULL, NULL, NULL, &model, &error), TRANSUNET_STATUS_CONFIG, "data");
+  options.settings = "preset: enormous";
+  FAILS(transunet_train(runtime, config, &options, NULL, &model, &error), TRANSUNET_STATUS_CONFIG, "enormous");
+  options.settings = "colour: red";
+  FAILS(transunet_train(runtime, config, &options, NULL, &model, &error), TRANSUNET_STATUS_CONFIG, "colour");
+  options.settings = NULL;
   REFUSED(transunet_train(runtime, config, NULL, NULL, NULL, &error), "out is NULL");
   options.resume = 2;
   REFUSED(transunet_train(runtime, config, &options, NULL, &model, &error), "options->resume is 2");
@@ -58,6 +63,17 @@ int main(int count, char **arguments) {
   SUCCEEDS(transunet_train(runtime, config, &options, &control, &model, &error));
   CHECK(watch.steps == STEPS - 3 + 1); /* one before each step left, one at the end */
   CHECK(strstr(transunet_model_describe(model), "training_cases"));
+  transunet_model_free(model);
+
+  /* Without a configuration: all that is not said is planned. */
+  watch.steps = 0;
+  options.resume = 0;
+  options.output_folder = arguments[4];
+  options.settings = "preset: tiny\nsteps: 12\nvalidations: 1\nbatch: 2\n"
+                     "architecture: { hidden: 16, heads: 2, layers: 1, mlp: 16 }";
+  SUCCEEDS(transunet_train(runtime, NULL, &options, &control, &model, &error));
+  CHECK(watch.steps == STEPS + 1);
+  CHECK(transunet_model_label_count(model) == 2);
   transunet_model_free(model);
   transunet_runtime_free(runtime);
   return 0;

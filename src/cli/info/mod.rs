@@ -5,10 +5,11 @@ mod series;
 mod volume;
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use transunet::Error;
+use transunet::catalog;
 use transunet::formats::VolumeKind;
 
 use super::failure::{About, Code, Outcome};
@@ -39,7 +40,7 @@ impl Info {
             render(&series::Folder::read(path, &mut session.control())?, self.json)
         } else if VolumeKind::of(path).is_some() {
             render(&volume::VolumeFile::read(path)?, self.json)
-        } else if is_model(path) {
+        } else if catalog::is_weights(path) {
             render(&model::ModelFile::read(path)?, self.json)
         } else {
             render(&series::Folder::read(path, &mut session.control())?, self.json)
@@ -47,12 +48,6 @@ impl Info {
         session.print(&text);
         Ok(())
     }
-}
-
-/// Models go by their name; what has no known name is tried as DICOM, which may have any.
-fn is_model(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    matches!(extension.as_deref(), Some("safetensors" | "pth" | "pt" | "npz" | "bin" | "ckpt"))
 }
 
 pub fn render<T: Serialize + Display>(what: &T, json: bool) -> String {
