@@ -1,38 +1,29 @@
 #include "arguments.hpp"
 
 #include <charconv>
+#include <locale>
+#include <sstream>
 
 namespace transunet::slicer {
 namespace {
 
 constexpr Parameter COMMON[] = {
-    {"xml", "", boolean, ""},
-    {"help", "h", boolean, ""},
-    {"version", "", boolean, ""},
-    {"echo", "", boolean, ""},
-    {"processinformationaddress", "", string, ""},
+    {"xml", Kind::Switch, ""},
+    {"help", Kind::Switch, ""},
+    {"version", Kind::Switch, ""},
+    {"echo", Kind::Switch, ""},
+    {"processinformationaddress", Kind::Text, ""},
     // For parameters that come back as text, of which there are none.
-    {"returnparameterfile", "", file, ""},
+    {"returnparameterfile", Kind::File, ""},
 };
 
-/// The parameter that `word` ("--name", "--name=value" or "-f") means, and its value if that is in it.
-struct Match {
-  const Parameter *parameter = nullptr;
-  std::optional<std::string> value;
-};
-
-Match match(View<const Parameter> known, const std::string &word) {
-  const bool is_long = word.rfind("--", 0) == 0;
-  const std::size_t equals = is_long ? word.find('=') : std::string::npos;
-  Match found;
-  if (equals != std::string::npos) found.value = word.substr(equals + 1);
-  const std::string name = word.substr(is_long ? 2 : 1, is_long ? equals - 2 : std::string::npos);
+const Parameter *find(View<const Parameter> known, const std::string &name) {
   for (const auto parameters : {known, common_parameters()}) {
     for (const Parameter &parameter : parameters) {
-      if (!name.empty() && name == (is_long ? parameter.name : parameter.flag)) found.parameter = &parameter;
+      if (name == parameter.name) return &parameter;
     }
   }
-  return found;
+  return nullptr;
 }
 
 }  // namespace
@@ -41,17 +32,24 @@ View<const Parameter> common_parameters() noexcept { return COMMON; }
 
 Arguments::Arguments(View<const Parameter> known, int count, const char *const *words) {
   for (int at = 1; at < count; at++) {
+    // "--name value", "--name=value", or "--name" alone for a switch.
     const std::string word = words[at];
-    auto [parameter, value] = word.rfind('-', 0) == 0 ? match(known, word) : Match{};
+    const std::size_t equals = word.find('=');
+    const bool is_flag = word.rfind("--", 0) == 0;
+    const Parameter *parameter = is_flag ? find(known, word.substr(2, equals - 2)) : nullptr;
     if (!parameter) throw Refusal(word + " is not a parameter of this module; --help lists them");
     const std::string name = parameter->name;
-    if (!value && parameter->kind == boolean) value = "true";
-    if (!value && at + 1 < count) value = words[++at];
-    if (!value) throw Refusal("--" + name + " has no value");
-    if (parameter->kind == boolean && *value != "true" && *value != "false") {
-      throw Refusal("--" + name + " is \"" + *value + "\", expected true or false");
+    std::string value = "true";
+    if (equals != std::string::npos) {
+      value = word.substr(equals + 1);
+    } else if (parameter->kind != Kind::Switch) {
+      if (++at == count) throw Refusal("--" + name + " has no value");
+      value = words[at];
     }
-    if (!values_.emplace(name, *value).second) throw Refusal("--" + name + " is given twice");
+    if (parameter->kind == Kind::Switch && value != "true" && value != "false") {
+      throw Refusal("--" + name + " is \"" + value + "\", expected true or false");
+    }
+    if (!values_.emplace(name, value).second) throw Refusal("--" + name + " is given twice");
   }
   for (const auto parameters : {known, common_parameters()}) {
     for (const Parameter &parameter : parameters) values_.emplace(parameter.name, parameter.initial);
@@ -67,15 +65,23 @@ std::filesystem::path Arguments::path(const std::string &name) const {
   return std::filesystem::u8path(value);
 }
 
-std::uint32_t Arguments::number(const std::string &name, std::uint32_t most) const {
+std::int64_t Arguments::integer(const std::string &name, std::int64_t least, std::int64_t most) const {
   const std::string &value = text(name);
-  if (value.empty()) return 0;
-  std::uint32_t number = 0;
+  std::int64_t number = 0;
   const char *end = value.data() + value.size();
   const auto [rest, fault] = std::from_chars(value.data(), end, number);
-  if (fault != std::errc() || rest != end || number > most) {
-    throw Refusal("--" + name + " is \"" + value + "\", expected a whole number from 0 to " + std::to_string(most));
+  if (fault != std::errc() || rest != end || number < least || number > most) {
+    throw Refusal("--" + name + " is \"" + value + "\", expected a whole number from " + std::to_string(least) + " to " +
+                  std::to_string(most));
   }
+  return number;
+}
+
+double Arguments::number(const std::string &name) const {
+  std::istringstream in(text(name));
+  in.imbue(std::locale::classic());
+  double number = 0.0;
+  if (!(in >> number) || !in.eof()) throw Refusal("--" + name + " is \"" + text(name) + "\", expected a number");
   return number;
 }
 

@@ -9,15 +9,13 @@
 
 namespace transunet::slicer {
 
-/// Types of parameters, as the module's XML names them.
-enum Kind { boolean, integer, string, string_enumeration, file, directory, image };
+/// Types of parameters, as the plugin manifest calls them.
+enum class Kind { Volume, Labels, Folder, File, Model, Text, Choice, Integer, Number, Switch };
 
 /// One line of a module's parameter table.
 struct Parameter {
   /// Also the long flag.
   const char *name;
-  /// A letter, or "".
-  const char *flag;
   Kind kind;
   /// "" = not given.
   const char *initial;
@@ -35,21 +33,26 @@ class Arguments {
   Arguments(View<const Parameter> known, int count, const char *const *words);
 
   [[nodiscard]] const std::string &text(const std::string &name) const { return values_.at(name); }
-  [[nodiscard]] bool flag(const std::string &name) const { return text(name) == "true"; }
+  [[nodiscard]] bool on(const std::string &name) const { return text(name) == "true"; }
 
   /// Empty if not given. Refuses what lies in the host's memory.
   [[nodiscard]] std::filesystem::path path(const std::string &name) const;
 
-  /// Refuses all but whole numbers from 0 to `most`.
-  [[nodiscard]] std::uint32_t number(const std::string &name, std::uint32_t most = UINT32_MAX) const;
+  /// Refuses all but whole numbers from `least` to `most`.
+  [[nodiscard]] std::int64_t integer(const std::string &name, std::int64_t least, std::int64_t most) const;
+  /// Refuses all but finite numbers, with a point whatever the locale.
+  [[nodiscard]] double number(const std::string &name) const;
 
  private:
   std::map<std::string, std::string> values_;
 };
 
-/// Flags that every module has, besides its own: --xml, --help, --version, and those by which hosts pass files and addresses.
+/// What every module has besides: --xml, --help, --version, and what hosts pass files and addresses by.
 [[nodiscard]] View<const Parameter> common_parameters() noexcept;
 
 }  // namespace transunet::slicer
+
+/// A line of the table that a .module.inc lists.
+#define TRANSUNET_PARAMETER(name, kind, initial) {name, ::transunet::slicer::Kind::kind, initial},
 
 #endif

@@ -13,7 +13,7 @@ namespace {
 /// Hosts poll about every 100 ms; a person feels half a second.
 constexpr std::chrono::milliseconds WATCH{2};
 /// Hosts keep all that an executable prints, so it prints no more often than its progress changes or this passes.
-constexpr std::chrono::seconds PRINT{5};
+constexpr std::chrono::seconds PRINT{2};
 
 std::string escaped(const std::string &text) {
   std::string out;

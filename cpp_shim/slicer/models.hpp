@@ -6,7 +6,7 @@
 
 namespace transunet::slicer {
 
-/// The path or id for Runtime::load, from the parameters model_file, model_folder and model.
+/// The path for Runtime::load that model_file, model_folder or else model gives.
 [[nodiscard]] std::filesystem::path chosen_model(const Arguments &arguments);
 
 }  // namespace transunet::slicer

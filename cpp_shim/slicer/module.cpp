@@ -1,5 +1,6 @@
 #include "module.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -21,9 +22,8 @@ void print_help(const Module &module) {
   for (const auto parameters : {module.parameters, common_parameters()}) {
     for (const Parameter &parameter : parameters) {
       std::cout << "  --" << parameter.name;
-      if (parameter.flag[0]) std::cout << ", -" << parameter.flag;
-      if (parameter.kind != boolean) std::cout << " VALUE";
-      if (parameter.initial[0] && parameter.kind != boolean) std::cout << "  [default: " << parameter.initial << "]";
+      if (parameter.kind != Kind::Switch) std::cout << " VALUE";
+      if (parameter.initial[0]) std::cout << "  [default: " << parameter.initial << "]";
       std::cout << '\n';
     }
   }
@@ -32,16 +32,30 @@ void print_help(const Module &module) {
 
 void serve(const Module &module, int count, char **words) {
   const Arguments arguments(module.parameters, count, words);
-  if (arguments.flag("xml")) {
+  if (arguments.on("xml")) {
     std::cout << module.xml << std::flush;
-  } else if (arguments.flag("help")) {
+  } else if (arguments.on("help")) {
     print_help(module);
-  } else if (arguments.flag("version")) {
+  } else if (arguments.on("version")) {
     std::cout << module.name << ' ' << version() << std::endl;
   } else {
     Host host(module.name, information_at(arguments.text("processinformationaddress")));
     module.run(arguments, host);
   }
+}
+
+Refusal unknown(const std::string &device) {
+  return Refusal("--device is \"" + device + "\", expected auto, cpu, cuda or cuda:N");
+}
+
+/// N of "cuda:N", 0 of "cuda".
+std::uint32_t card(const std::string &device) {
+  if (device == "cuda") return 0;
+  const std::string digits = device.substr(std::min(device.size(), std::size_t{5}));
+  const bool numbered = device[4] == ':' && !digits.empty() && digits.size() < 4 &&
+                        digits.find_first_not_of("0123456789") == std::string::npos;
+  if (!numbered) throw unknown(device);
+  return static_cast<std::uint32_t>(std::stoul(digits));
 }
 
 }  // namespace
@@ -89,12 +103,13 @@ RuntimeOptions runtime_options(const Arguments &arguments) {
   const std::string &device = arguments.text("device");
   if (device == "cpu") {
     options.device = Device::Cpu;
-  } else if (device == "cuda") {
+  } else if (device.rfind("cuda", 0) == 0) {
     options.device = Device::Cuda;
+    options.device_index = card(device);
   } else if (device != "auto") {
-    throw Refusal("--device is \"" + device + "\", expected auto, cpu or cuda");
+    throw unknown(device);
   }
-  options.cpu_threads = arguments.number("threads", UINT16_MAX);
+  options.cpu_threads = static_cast<std::uint32_t>(arguments.integer("threads", 0, UINT16_MAX));
   return options;
 }
 

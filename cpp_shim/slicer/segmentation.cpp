@@ -4,16 +4,14 @@
 #include "outputs.hpp"
 #include "report.hpp"
 
+#include "TransUNet.module.inc"
+
 namespace transunet::slicer {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Parameter PARAMETERS[] = {
-#define MODULE_PARAMETERS
-#include "TransUNet.module.inc"
-#undef MODULE_PARAMETERS
-};
+constexpr Parameter PARAMETERS[] = {TRANSUNET_MODULE_PARAMETERS(TRANSUNET_PARAMETER)};
 
 /// The one image that is segmented.
 struct Input {
@@ -86,7 +84,7 @@ void segment(const Arguments &arguments, Host &host) {
   Outputs outputs;
   want_outputs(arguments, input, model_path, outputs);
   SegmentOptions options;
-  options.batch = arguments.number("batch", UINT16_MAX);
+  options.batch = static_cast<std::size_t>(arguments.integer("batch", 0, UINT16_MAX));
   Warnings warnings;
 
   Clock clock;
@@ -124,15 +122,11 @@ void segment(const Arguments &arguments, Host &host) {
   host.finish(warnings.closing_words());
 }
 
-const Module MODULE = {"TransUNet", XMLModuleDescription, PARAMETERS, segment};
+const Module MODULE = {TRANSUNET_MODULE_ID, XMLModuleDescription, PARAMETERS, segment};
 
 }  // namespace
 }  // namespace transunet::slicer
 
-const char XMLModuleDescription[] =
-#define MODULE_XML
-#include "TransUNet.module.inc"
-#undef MODULE_XML
-    ;
+const char XMLModuleDescription[] = TRANSUNET_MODULE_XML;
 
 int ModuleEntryPoint(int count, char **words) { return transunet::slicer::enter(transunet::slicer::MODULE, count, words); }

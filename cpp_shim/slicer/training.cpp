@@ -2,6 +2,8 @@
 #include "module.hpp"
 #include "outputs.hpp"
 
+#include "TransUNetTraining.module.inc"
+
 #include <nlohmann/json.hpp>
 
 #include <cmath>
@@ -12,50 +14,39 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Parameter PARAMETERS[] = {
-#define MODULE_PARAMETERS
-#include "TransUNetTraining.module.inc"
-#undef MODULE_PARAMETERS
-};
+constexpr Parameter PARAMETERS[] = {TRANSUNET_MODULE_PARAMETERS(TRANSUNET_PARAMETER)};
 
-/// The folder of a run: one that a run without a single step leaves as it found it.
+/// The folder of a run, where a parameter gives it: one that a run without a single step leaves as it found it.
 class RunFolder {
  public:
-  explicit RunFolder(fs::path path) : path_(std::move(path)), existed_(fs::exists(path_)) {
-    if (existed_ && !fs::is_directory(path_)) throw Refusal("--output_folder: " + path_.string() + " is not a folder");
-    empty_ = !existed_ || fs::is_empty(path_);
+  explicit RunFolder(fs::path path) : path_(std::move(path)), existed_(!path_.empty() && fs::exists(path_)) {
+    if (existed_ && !fs::is_directory(path_)) throw Refusal("--output: " + path_.string() + " is not a folder");
+    fresh_ = !path_.empty() && (!existed_ || fs::is_empty(path_));
   }
 
   [[nodiscard]] const fs::path &path() const noexcept { return path_; }
-  [[nodiscard]] fs::path model() const { return path_ / "model.safetensors"; }
+  [[nodiscard]] bool given() const noexcept { return !path_.empty(); }
+  [[nodiscard]] fs::path model() const { return given() ? path_ / "model.safetensors" : fs::path(); }
 
-  /// Takes away what a run wrote that came to nothing; keeps what was there before.
-  void restore() const noexcept {
+  /// Takes away what a run wrote that came to nothing.
+  void restore() const {
+    if (!fresh_) return;
     std::error_code ignored;
-    if (!existed_) {
-      fs::remove_all(path_, ignored);
-    } else if (empty_) {
-      for (const auto &entry : fs::directory_iterator(path_, ignored)) fs::remove_all(entry.path(), ignored);
-    }
+    for (const auto &entry : fs::directory_iterator(path_, ignored)) fs::remove_all(entry.path(), ignored);
+    if (!existed_) fs::remove(path_, ignored);
   }
 
  private:
   fs::path path_;
-  bool existed_, empty_;
+  bool existed_, fresh_;
 };
 
-/// What the parameters lay over the configuration, as YAML, which reads JSON. "default" and 0 lay nothing.
-std::string settings_of(const Arguments &arguments, const fs::path &data, const fs::path &output) {
+/// What the parameters lay over the configuration, as JSON, which is YAML too. Their defaults lay nothing.
+std::string settings_of(const Arguments &arguments) {
   nlohmann::ordered_json settings = nlohmann::ordered_json::object();
-  if (arguments.text("configuration").empty()) {
-    settings["data"]["folder"] = detail::utf8(fs::absolute(data));
-    settings["output"] = detail::utf8(fs::absolute(output));
-  }
-  const std::string &preset = arguments.text("preset");
-  if (preset != "default" && !preset.empty()) settings["preset"] = preset;
-  for (const std::string name : {"epochs", "seed"}) {
-    if (const std::uint32_t number = arguments.number(name, INT32_MAX)) settings[name] = number;
-  }
+  if (const auto &preset = arguments.text("preset"); preset != "configuration") settings["preset"] = preset;
+  if (const double epochs = arguments.number("epochs"); epochs != 0.0) settings["epochs"] = epochs;
+  if (const auto seed = arguments.integer("seed", -1, INT32_MAX); seed >= 0) settings["seed"] = seed;
   return settings.dump();
 }
 
@@ -95,47 +86,43 @@ class Course {
 };
 
 void train(const Arguments &arguments, Host &host) {
-  const fs::path configuration = arguments.path("configuration"), data = arguments.path("data_folder");
-  if (arguments.text("output_folder").empty()) throw Refusal("no place for the run: expected --output_folder");
-  if (data.empty() && configuration.empty()) {
-    throw Refusal("nothing to learn from: expected --data_folder or --configuration");
-  }
-  if (!data.empty() && !fs::is_directory(data)) throw Refusal("--data_folder: " + data.string() + " is not a folder");
-  const RunFolder folder(arguments.path("output_folder"));
+  const fs::path configuration = arguments.path("configuration"), data = arguments.path("data");
+  const RunFolder folder(arguments.path("output"));
+  if (configuration.empty() && data.empty()) throw Refusal("nothing to learn from: expected --data or --configuration");
+  if (configuration.empty() && !folder.given()) throw Refusal("no place for the run: expected --output");
+  if (!data.empty() && !fs::is_directory(data)) throw Refusal("--data: " + data.string() + " is not a folder");
   Outputs outputs;
   outputs.want("output_model", arguments.path("output_model"), {".safetensors"}, {configuration, folder.model()});
 
   TrainOptions options;
+  options.settings = settings_of(arguments);
   options.data = data;
   options.output = folder.path();
-  options.settings = settings_of(arguments, data, folder.path());
-  options.resume = arguments.flag("resume");
+  options.resume = arguments.on("resume");
   Warnings warnings;
   host.show(0.0, "Opening the device");
   const Runtime runtime(warnings.logged(runtime_options(arguments)));
   Course course(host);
   try {
-    static_cast<void>(runtime.train(configuration, options, course.control()));
+    const Model model = runtime.train(configuration, options, course.control());
+    // After a stop, the run's folder has a model and a checkpoint to go on from; a copy would look like the result.
+    if (host.cancel().is_triggered()) return;
+    if (const auto path = outputs.staged("output_model"); !path.empty()) {
+      folder.given() ? static_cast<void>(fs::copy_file(folder.model(), path)) : model.save(path);
+    }
   } catch (const Cancelled &) {
     folder.restore();
     throw;
   }
-  // After a stop, the run's folder has a model and a checkpoint to go on from; a copy would look like the result.
-  if (host.cancel().is_triggered()) return;
-  if (const auto path = outputs.staged("output_model"); !path.empty()) fs::copy_file(folder.model(), path);
   outputs.commit();
   host.finish(warnings.closing_words());
 }
 
-const Module MODULE = {"TransUNetTraining", XMLModuleDescription, PARAMETERS, train};
+const Module MODULE = {TRANSUNET_MODULE_ID, XMLModuleDescription, PARAMETERS, train};
 
 }  // namespace
 }  // namespace transunet::slicer
 
-const char XMLModuleDescription[] =
-#define MODULE_XML
-#include "TransUNetTraining.module.inc"
-#undef MODULE_XML
-    ;
+const char XMLModuleDescription[] = TRANSUNET_MODULE_XML;
 
 int ModuleEntryPoint(int count, char **words) { return transunet::slicer::enter(transunet::slicer::MODULE, count, words); }

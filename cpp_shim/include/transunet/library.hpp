@@ -10,11 +10,11 @@ namespace transunet {
 /// Of the loaded library, such as "0.1.0".
 [[nodiscard]] inline std::string_view version() noexcept { return transunet_version_string(); }
 
-/// The library's plugin manifest (plugin_manifest.yaml) as JSON.
+/// plugin_manifest.yaml as JSON. Valid for ever.
 [[nodiscard]] inline std::string_view manifest() noexcept { return transunet_plugin_manifest(); }
 
-/// The models in `folder`, or in the folders that are searched if it is empty, as JSON: {"folders":[...],
-/// "models":[{"id","path","name","labels","plane","licence","intended_use","validation"}],"unreadable":[...]}.
+/// The bundles in `folder`, or the installed models if it is empty, as JSON: {"folders":[...],
+/// "models":[{"id","path","name","labels","plane","licence","intended_use","validation",...}],"unreadable":[...]}.
 [[nodiscard]] inline Text models(const std::filesystem::path &folder = {}) {
   const std::string text = detail::utf8(folder);
   return Text(detail::make<transunet_text>(

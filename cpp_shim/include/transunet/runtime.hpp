@@ -41,7 +41,7 @@ struct RuntimeOptions {
 
 /// What a training run takes from elsewhere than its configuration; empty = the configuration's.
 struct TrainOptions {
-  /// YAML or JSON that is laid over the configuration: its top-level keys replace those.
+  /// YAML whose keys replace the configuration's, such as "preset: tiny\nepochs: 20".
   std::string settings;
   std::filesystem::path data;
   std::filesystem::path output;
@@ -75,16 +75,17 @@ class Runtime {
     return *this;
   }
 
-  /// A bundle (.safetensors), a foreign checkpoint (.pth, .npz, .safetensors with its .yaml), or the id of a model that
-  /// models() lists.
+  /// A bundle (.safetensors), a foreign checkpoint (.pth, .npz, .safetensors with its .yaml), a folder with one bundle, or
+  /// the id of an installed model (models()).
   [[nodiscard]] Model load(const std::filesystem::path &model, const Control &control = {}) const {
     return Model(detail::make<transunet_model>(control, [&](auto *raw, auto **out, auto **error) {
       return transunet_model_load(get(), detail::utf8(model).c_str(), raw, out, error);
     }));
   }
 
-  /// Trains as the YAML file `configuration` and `options.settings` say; one of them may be empty. Blocks, for hours. Once steps are made, cancelling stops the run after
-  /// its step and is no failure: the model so far is returned, and the run can be resumed.
+  /// Trains as the YAML file `configuration` says; without one, all that `options` leave open is planned from the data.
+  /// Blocks, for hours. Once steps are made, cancelling stops the run after its step and is no failure: the model so far
+  /// is returned, and the run can be resumed.
   [[nodiscard]] Model train(const std::filesystem::path &configuration, const TrainOptions &options = {},
                             const Control &control = {}) const {
     const std::string path = detail::utf8(configuration);
