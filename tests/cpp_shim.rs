@@ -6,19 +6,15 @@
 mod common;
 #[path = "common/discs.rs"]
 mod discs;
+#[path = "cpp_shim/hosts.rs"]
+mod hosts;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::Instant;
 
-use serde::Deserialize;
-use serde_json::Value;
 use tempfile::TempDir;
-use transunet::labels::Label;
-use transunet::weights::Checkpoint;
 
 const MODULES: [&str; 2] = ["TransUNet", "TransUNetTraining"];
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
@@ -30,7 +26,13 @@ fn root(path: &str) -> PathBuf {
 /// Runs `command`, which must succeed; its output tells why it did not.
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     output
 }
 
@@ -182,8 +184,8 @@ fn examples_work_against_the_moved_tree() {
         assert!(!said.status.success() && text(&said.stderr).contains("nowhere"), "{program:?}");
     }
     let first = fs::read(at("0.seg.nrrd")).unwrap();
-    for n in 1..programs.len() {
-        assert!(first == fs::read(at(&format!("{n}.seg.nrrd"))).unwrap(), "{:?}", programs[n]);
+    for (n, program) in programs.iter().enumerate() {
+        assert!(first == fs::read(at(&format!("{n}.seg.nrrd"))).unwrap(), "{program:?}");
     }
 
     run(Command::new(at("build/voxels_c")).arg("phantom"));
@@ -252,7 +254,8 @@ fn header_may_be_in_many_files_of_a_program() {
     let folder = TempDir::new().unwrap();
     for standard in ["c++17", "c++20"] {
         let Some(mut cc) = common::program("header_may_be_in_many_files_of_a_program", "c++") else { return };
-        for (name, more) in [("a.cpp", "int b();\nint main() { return b(); }\n"), ("b.cpp", "int b() { return 0; }\n")] {
+        for (name, more) in [("a.cpp", "int b();\nint main() { return b(); }\n"), ("b.cpp", "int b() { return 0; }\n")]
+        {
             let head = "#include <transunet/transunet.hpp>\n#include <transunet/transunet.hpp>\n";
             let use_it = "[[maybe_unused]] static auto used() { return transunet::devices(); }\n";
             fs::write(folder.path().join(name), format!("{head}{use_it}{more}")).unwrap();
@@ -292,182 +295,4 @@ fn modules_are_good_guests() {
         .arg(&work));
     assert_eq!(text(&output.stdout), "", "modules in a host print nothing");
     print!("{}", text(&output.stderr));
-}
-
-#[test]
-fn executables_describe_themselves_at_once() {
-    let test = "executables_describe_themselves_at_once";
-    let Some(installed) = Installed::new(test) else { return };
-    for module in MODULES {
-        let path = installed.modules().join(module);
-        let beside = fs::read(path.with_extension("xml")).unwrap();
-        let mut times: Vec<f64> = (0..15)
-            .map(|_| {
-                let start = Instant::now();
-                // As Slicer calls it: in the module's folder; weights are out of reach.
-                let output = run(Command::new(&path).arg("--xml").current_dir(installed.modules()));
-                assert!(output.stdout == beside && output.stderr.is_empty(), "{module} --xml");
-                start.elapsed().as_secs_f64() * 1e3
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!("{module} --xml: {:.1} ms (median of {})", times[times.len() / 2], times.len());
-        assert!(times[times.len() / 2] < 500.0, "{times:?} ms");
-        if let Some(mut xmllint) = common::program(test, "xmllint") {
-            run(xmllint
-                .args(["--noout", "--relaxng"])
-                .arg(root("tests/peers/cli_module.rng"))
-                .arg(path.with_extension("xml")));
-        }
-    }
-}
-
-#[test]
-fn a_signal_stops_an_executable_without_a_trace() {
-    let Some(installed) = Installed::new("a_signal_stops_an_executable_without_a_trace") else { return };
-    let set = discs::Set::new();
-    let folder = TempDir::new().unwrap();
-    let mut module = Command::new(installed.modules().join("TransUNetTraining"))
-        .arg("--configuration")
-        .arg(set.config("out", "cache: 1\n"))
-        .arg("--output")
-        .arg(folder.path().join("run"))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = std::io::BufReader::new(module.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("Opening the device") {
-        line.clear();
-        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "the module ended");
-    }
-    unsafe { libc::kill(module.id() as i32, libc::SIGTERM) };
-    let status = module.wait().unwrap();
-    assert_eq!(status.code(), Some(128 + libc::SIGTERM));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn report_is_the_commands_report() {
-    let Some(installed) = Installed::new("report_is_the_commands_report") else { return };
-    let folder = TempDir::new().unwrap();
-    let [ours, theirs] = ["ours.json", "theirs.json"].map(|name| folder.path().join(name));
-    run(Command::new(installed.modules().join("TransUNet"))
-        .arg("--dicom_folder")
-        .arg(installed.demo("ct"))
-        .args(["--model", "phantom", "--report"])
-        .arg(&ours));
-    run(Command::new(installed.prefix("bin/transunet"))
-        .arg("segment")
-        .arg(installed.demo("ct"))
-        .args(["--model", "phantom", "--output"])
-        .arg(folder.path().join("x.nii"))
-        .arg("--report")
-        .arg(&theirs));
-    let [ours, theirs] =
-        [ours, theirs].map(|path| serde_json::from_slice::<BTreeMap<String, Value>>(&fs::read(path).unwrap()).unwrap());
-    assert!(ours.keys().eq(theirs.keys()), "{:?}, expected {:?}", ours.keys(), theirs.keys());
-    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&ours["seconds"]), keys(&theirs["seconds"]));
-    assert!(ours["seconds"]["total"].as_f64().unwrap() > 0.0);
-    assert!(ours["outputs"][0].as_str().unwrap().ends_with("ours.json"));
-    for (key, value) in ours.iter().filter(|(key, _)| !["seconds", "outputs", "peak_memory_bytes"].contains(&key.as_str()))
-    {
-        assert_eq!(value, &theirs[key], "{key}");
-    }
-}
-
-#[test]
-fn ctk_reads_and_runs_both_modules() {
-    let test = "ctk_reads_and_runs_both_modules";
-    let Some(installed) = Installed::new(test) else { return };
-    let folder = TempDir::new().unwrap();
-    let set = discs::Set::new();
-    let [labels, model] = ["labels.seg.nrrd", "model.safetensors"].map(|name| folder.path().join(name));
-    let (ct, work) = (installed.demo("ct"), folder.path().join("run"));
-    let configuration = set.config("out", "");
-    let runs: [(&str, Vec<(&str, &Path)>, &Path); 2] = [
-        ("TransUNet", vec![("dicom_folder", &ct), ("model", Path::new("phantom")), ("output_labels", &labels)], &labels),
-        (
-            "TransUNetTraining",
-            vec![("configuration", &configuration), ("output", &work), ("output_model", &model)],
-            &model,
-        ),
-    ];
-    for (module, values, made) in runs {
-        let Some(mut python) = common::peers(test) else { return };
-        python.arg(root("tests/peers/ctk_modules.py")).arg(installed.modules()).arg(module);
-        for (name, value) in values {
-            python.arg(name).arg(value);
-        }
-        let said = text(&run(&mut python).stdout);
-        assert!(made.is_file(), "{module}");
-        assert!(said.starts_with("<filter-start>\n<filter-name>"), "{said}");
-        assert!(said.contains("<filter-progress>1.000</filter-progress>"), "{said}");
-        assert!(said.trim_end().ends_with("</filter-end>"), "{said}");
-        assert!(said.lines().all(|line| line.starts_with('<') || line.is_empty()), "{said}");
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Loaded {
-    differing: usize,
-    labelled: usize,
-    segments: Vec<Segment>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Segment {
-    name: String,
-    color: [f64; 3],
-    value: u8,
-    terminology: String,
-}
-
-#[test]
-fn slicer_runs_the_modules_and_loads_what_they_make() {
-    let test = "slicer_runs_the_modules_and_loads_what_they_make";
-    let Some(installed) = Installed::new(test) else { return };
-    let Some(mut python) = common::peers(test) else { return };
-    let folder = TempDir::new().unwrap();
-    let set = discs::Set::new();
-    let answer = folder.path().join("answer.json");
-    run(python
-        .arg(root("tests/peers/slicer_modules.py"))
-        .arg(installed.modules())
-        .arg(installed.demo("ct"))
-        .arg(set.config("out", ""))
-        .arg(folder.path())
-        .arg(&answer));
-    let mut answer: BTreeMap<String, Value> = serde_json::from_slice(&fs::read(answer).unwrap()).unwrap();
-    let dice: Vec<f64> = serde_json::from_value(answer.remove("dice").unwrap()).unwrap();
-    assert!(dice.len() == 6 && dice.iter().all(|&dice| dice > 0.95), "{dice:?}");
-    let (config, _) = Checkpoint::open(&installed.demo("model.safetensors")).unwrap().describe().unwrap();
-    for title in ["TransUNet", "Shared TransUNet"] {
-        for pose in ["plain", "oblique", "flipped", "mirrored", "sagittal"] {
-            let loaded: Loaded = serde_json::from_value(answer.remove(&format!("{title} {pose}")).unwrap()).unwrap();
-            println!("{title}, {pose}: {} of {} labelled voxels differ", loaded.differing, loaded.labelled);
-            assert!(loaded.labelled > 40_000 && loaded.differing == 0, "{title} {pose}");
-            assert_eq!(loaded.segments.len(), config.labels.len(), "{title} {pose}");
-            loaded.segments.iter().zip(&config.labels).for_each(|(found, label)| check_segment(found, label));
-        }
-        let [status, error]: [String; 2] =
-            serde_json::from_value(answer.remove(&format!("{title} error")).unwrap()).unwrap();
-        assert_eq!(status, "Completed with errors", "{title}");
-        assert!(error.contains("nowhere/r.json: cannot create"), "{title}: {error}");
-    }
-    for title in ["TransUNet Training", "Shared Training"] {
-        assert!(answer.remove(title).unwrap().as_u64().unwrap() > 10_000, "{title}");
-    }
-    assert!(answer.is_empty(), "{answer:?}");
-}
-
-fn check_segment(found: &Segment, label: &Label) {
-    assert_eq!((&found.name, found.value), (&label.name, label.value));
-    for (found, expected) in found.color.iter().zip(label.color.unwrap()) {
-        assert!((found - f64::from(expected) / 255.0).abs() < 1e-3, "{label:?}");
-    }
-    let kind = label.kind.as_ref().unwrap();
-    let code = format!("~{}^{}^{}~", kind.scheme, kind.value, kind.meaning);
-    assert!(found.terminology.contains(&code), "{}, expected {code}", found.terminology);
 }

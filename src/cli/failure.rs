@@ -14,6 +14,7 @@ Exit codes:
     4  the model was refused
     5  the device is not available or failed
     6  an output cannot be written
+    7  some series of a batch failed; its manifest says which and why
   130  cancelled (Ctrl-C); no unfinished file is left";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub enum Code {
     Model = 4,
     Device = 5,
     Output = 6,
+    Series = 7,
     Cancelled = 130,
 }
 
@@ -33,18 +35,36 @@ pub struct Failure {
     pub code: Code,
     message: String,
     hint: Option<String>,
+    /// Name of the library's status for it.
+    status: &'static str,
+    /// Whatever is tried next will fail too: no device, no room on the disk.
+    lasting: bool,
 }
 
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Failure { code, message: message.into(), hint: Some(hint.into()) }
+        let status = Error::Argument(String::new()).status_name();
+        Failure { code, message: message.into(), hint: Some(hint.into()), status, lasting: false }
     }
 
     /// The failure with another hint, if it has any.
     pub fn with_hint(self, hint: &str) -> Self {
         Failure { hint: self.hint.map(|_| hint.into()), ..self }
+    }
+
+    pub fn message(&self) -> &str {
+        self.message.trim_end()
+    }
+
+    pub fn status(&self) -> &'static str {
+        self.status
+    }
+
+    /// Whether it ends a run of many, rather than one piece of its work.
+    pub fn ends_run(&self) -> bool {
+        self.lasting || self.code == Code::Cancelled
     }
 
     /// A bug: something panicked.
@@ -66,8 +86,19 @@ impl Failure {
             Error::Cancelled => Code::Cancelled,
             Error::OutOfMemory(_) | Error::Diverged(_) | Error::Internal(_) => Code::Other,
         };
-        Failure { code, hint: hint(&error, code).map(Into::into), message: error.to_string() }
+        let lasting = match &error {
+            Error::DeviceUnavailable(_) | Error::DeviceLost(_) => true,
+            Error::Io { source, .. } => code == Code::Output && lasting(source.kind()),
+            _ => false,
+        };
+        let hint = hint(&error, code).map(Into::into);
+        Failure { code, hint, message: error.to_string(), status: error.status_name(), lasting }
     }
+}
+
+/// What stands in the way of every output.
+fn lasting(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn hint(error: &Error, code: Code) -> Option<&'static str> {
@@ -109,7 +140,7 @@ fn hint(error: &Error, code: Code) -> Option<&'static str> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = console::style("error:").red().bold().for_stderr();
-        write!(f, "{error} {}", self.message.trim_end())?;
+        write!(f, "{error} {}", self.message())?;
         match &self.hint {
             Some(hint) => write!(f, "\n  {} {hint}", console::style("hint:").cyan().for_stderr()),
             None => Ok(()),

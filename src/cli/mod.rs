@@ -1,5 +1,6 @@
 //! The command line: what can be said, and what happens around every command.
 
+mod batch;
 mod data;
 mod demo;
 mod devices;
@@ -16,6 +17,7 @@ mod segment;
 mod table;
 mod terminal;
 mod train;
+mod work;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
@@ -60,6 +62,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Command {
     Segment(segment::Segment),
+    Batch(batch::Batch),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
     Data(data::Data),
@@ -115,6 +118,7 @@ impl Command {
     fn run(&self, session: &Session) -> Outcome {
         match self {
             Command::Segment(segment) => segment.run(session),
+            Command::Batch(batch) => batch.run(session),
             Command::Train(train) => train.run(session),
             Command::Evaluate(evaluate) => evaluate.run(session),
             Command::Data(data) => data.run(session),
@@ -138,14 +142,19 @@ pub fn main() -> ExitCode {
     }));
     let session = Session { quiet: line.talk.quiet, cancel: Cancel::default() };
     stop_on_signals(session.cancel.clone());
-    let outcome = catch_unwind(AssertUnwindSafe(|| line.command.run(&session)));
-    match outcome.unwrap_or_else(|_| Err(Failure::panicked(&PANIC.lock().unwrap_or_else(PoisonError::into_inner)))) {
+    match caught(|| line.command.run(&session)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal::message(&failure.to_string());
             ExitCode::from(failure.code as u8)
         }
     }
+}
+
+/// What `work` gives; a panic in it is a failure.
+fn caught<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let panicked = |_| Err(Failure::panicked(&PANIC.lock().unwrap_or_else(PoisonError::into_inner)));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
 /// Reads a command line; prints what is wrong with it, or the help that it asks for, and ends the program.

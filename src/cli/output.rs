@@ -12,23 +12,37 @@ use transunet::picture::{Style, write_contact_sheet};
 use super::failure::{About, Code, Failure, Outcome};
 use super::input::Input;
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Output {
     #[arg(long = "output", short = 'o', required = true, value_name = "FILE")]
-    labels: Vec<PathBuf>,
+    pub labels: Vec<PathBuf>,
     #[arg(long, value_name = "FILE.nii.gz")]
     pub probabilities: Option<PathBuf>,
     #[arg(long, value_name = "FILE.png")]
-    picture: Option<PathBuf>,
+    pub picture: Option<PathBuf>,
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
+    #[arg(skip)]
+    pub seg: SegOptions,
+    /// The folder that the files will be in, where they are written elsewhere first.
+    #[arg(skip)]
+    pub destination: Option<PathBuf>,
 }
 
 impl Output {
     /// All files that will be written.
-    pub fn paths(&self) -> Vec<&Path> {
+    fn paths(&self) -> Vec<&Path> {
         let others = [&self.probabilities, &self.picture, &self.report];
         self.labels.iter().chain(others.into_iter().flatten()).map(PathBuf::as_path).collect()
+    }
+
+    /// Where all files will be in the end.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let place = |path: &Path| match (&self.destination, path.file_name()) {
+            (Some(folder), Some(name)) => folder.join(name),
+            _ => path.to_path_buf(),
+        };
+        self.paths().into_iter().map(place).collect()
     }
 
     /// Refuses now what could not be written later.
@@ -77,7 +91,7 @@ impl Output {
         for (done, path) in self.labels.iter().enumerate() {
             control.report(Progress::of(Stage::Write, done, total)).about(Code::Output)?;
             match OutputKind::of(path).about(Code::Usage)? {
-                OutputKind::DicomSeg => write_seg(labelmap, path, &SegOptions::default(), control),
+                OutputKind::DicomSeg => write_seg(labelmap, path, &self.seg, control),
                 OutputKind::SegNrrd | OutputKind::Nrrd | OutputKind::Nifti => write_labels(labelmap, path),
             }
             .about(Code::Output)?;

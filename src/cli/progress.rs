@@ -38,7 +38,7 @@ impl Stages {
         let slot = if within { &mut self.inner } else { &mut self.main };
         if slot.as_ref().is_none_or(|(shown, _)| *shown != stage) {
             clear(slot);
-            *slot = Some((stage, new_bar(stage)));
+            *slot = Some((stage, new_bar(stage, progress.total > 0)));
         }
         if let Some((_, bar)) = slot {
             if stage == Stage::Train {
@@ -71,7 +71,8 @@ fn columns() -> usize {
     console::Term::stderr().size().1.into()
 }
 
-fn new_bar(stage: Stage) -> ProgressBar {
+/// `ends`: it is known how much there is to do.
+fn new_bar(stage: Stage, ends: bool) -> ProgressBar {
     let name = match stage {
         Stage::Read => "reading",
         Stage::Preprocess => "preparing",
@@ -82,7 +83,10 @@ fn new_bar(stage: Stage) -> ProgressBar {
     };
     let width = (columns().saturating_sub(ROOMY - 18)).clamp(14, 32);
     let last = if stage == Stage::Train { "{msg}" } else { "{elapsed:.dim}" };
-    let template = format!("{{prefix:>12.bold}} {{bar:{width}.cyan/dim}} {{pos}}/{{len}}  {last}");
+    let template = match ends {
+        true => format!("{{prefix:>12.bold}} {{bar:{width}.cyan/dim}} {{pos}}/{{len}}  {last}"),
+        false => format!("{{prefix:>12.bold}} {{pos}}  {last}"),
+    };
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = BARS.add(ProgressBar::new(0).with_style(style.progress_chars("━━╌")).with_prefix(name));
     bar.enable_steady_tick(Duration::from_millis(200));

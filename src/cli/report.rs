@@ -23,9 +23,9 @@ pub struct Report {
     /// Modality of the series; `None` for a volume file.
     modality: Option<String>,
     #[serde(flatten)]
-    statistics: Statistics,
-    outputs: Vec<PathBuf>,
-    seconds: Seconds,
+    pub statistics: Statistics,
+    pub outputs: Vec<PathBuf>,
+    pub seconds: Seconds,
     /// Of this process, where the system says it.
     peak_memory_bytes: Option<u64>,
     warnings: Vec<String>,
@@ -66,7 +66,7 @@ impl Clock {
 }
 
 impl Report {
-    pub fn new(labelmap: &Labelmap, model: &Path, device: &Device, outputs: &[&Path]) -> Result<Self> {
+    pub fn new(labelmap: &Labelmap, model: &Path, device: &Device, outputs: Vec<PathBuf>) -> Result<Self> {
         Ok(Report {
             transunet: env!("CARGO_PKG_VERSION"),
             model: model.to_path_buf(),
@@ -74,7 +74,7 @@ impl Report {
             device_fallback: device.fallback().map(Into::into),
             modality: labelmap.source().series().map(|series| series.modality.clone()),
             statistics: statistics(labelmap)?,
-            outputs: outputs.iter().map(|path| path.to_path_buf()).collect(),
+            outputs,
             seconds: Seconds::default(),
             peak_memory_bytes: None,
             warnings: Vec::new(),

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use transunet::Error;
 use transunet::catalog;
 use transunet::device::{Device, DeviceChoice, cpu_threads};
-use transunet::infer::{self, SegmentOptions};
 use transunet::model::Model;
 
 use super::failure::{About, Code, Outcome};
 use super::input::Input;
 use super::output::Output;
-use super::report::{Clock, Report, Seconds};
+use super::report::{Clock, Seconds};
+use super::work::Work;
 use super::{Session, devices, home};
 
 const EXAMPLES: &str = "\
@@ -68,28 +67,9 @@ impl Segment {
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
 
-        let options =
-            SegmentOptions { batch: self.batch.map(usize::from), probabilities: self.output.probabilities.clone() };
-        let labelmap = infer::segment(&model, &volume, &options, &mut control).map_err(|error| {
-            let part = match &error {
-                Error::Io { path, .. } if Some(path) == options.probabilities.as_ref() => Code::Output,
-                _ => Code::Input,
-            };
-            (error, part)
-        });
-        let labelmap = labelmap.or_else(|(error, part)| Err(error).about(part))?;
-        seconds.segment = clock.lap();
-
-        self.output.write(&labelmap, &mut control)?;
-        let mut report = Report::new(&labelmap, &weights, &device, &self.output.paths()).about(Code::Input)?;
-        control.check().about(Code::Output)?;
+        let work = Work { model: &model, path: &weights, batch: self.batch, output: &self.output };
+        let report = work.run(&volume, seconds, clock, &mut control)?;
         drop(control);
-        seconds.write = clock.lap();
-        seconds.total = clock.total();
-        report.finish(seconds);
-        if let Some(path) = &self.output.report {
-            report.write(path).about(Code::Output)?;
-        }
         session.print(&if self.json { report.to_json() } else { report.to_words() });
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The terminal: results on stdout, warnings and errors on stderr, neither across the progress bars.
 
+use std::cell::RefCell;
 use std::io::{Write, stderr, stdout};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -8,7 +9,13 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 /// Progress bars live here, so that messages can step around them.
 pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
-static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Warnings that were shown, each once.
+static SHOWN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Warnings of this thread's work.
+    static WARNINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Writes a result. A reader that has gone away, such as `head`, is no error.
 pub fn print(text: &str) {
@@ -26,9 +33,14 @@ pub fn message(text: &str) {
     });
 }
 
-/// Warnings so far, each once.
+/// Warnings of this thread's work so far, each once.
 pub fn warnings() -> Vec<String> {
-    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    WARNINGS.with_borrow(Vec::clone)
+}
+
+/// Begins work whose warnings are its own.
+pub fn forget_warnings() {
+    WARNINGS.with_borrow_mut(Vec::clear);
 }
 
 /// Sends log records to stderr: the library's warnings always, more with each `-v`, other libraries' from `-vv` on.
@@ -42,6 +54,15 @@ pub fn log_to_stderr(verbose: u8) {
     if log::set_boxed_logger(Box::new(Stderr { everyone: verbose >= 2 })).is_ok() {
         log::set_max_level(level);
     }
+}
+
+/// Whether `text` is new to `list`.
+fn add_once(list: &mut Vec<String>, text: &str) -> bool {
+    let new = !list.iter().any(|known| known == text);
+    if new {
+        list.push(text.to_owned());
+    }
+    new
 }
 
 struct Stderr {
@@ -65,11 +86,10 @@ impl Log for Stderr {
             Level::Debug | Level::Trace => console::style("debug:").dim(),
         };
         if record.level() == Level::Warn {
-            let mut seen = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.contains(&text) {
+            WARNINGS.with_borrow_mut(|warnings| add_once(warnings, &text));
+            if !add_once(&mut SHOWN.lock().unwrap_or_else(PoisonError::into_inner), &text) {
                 return;
             }
-            seen.push(text.clone());
         }
         message(&format!("{} {text}", level.for_stderr()));
     }

@@ -75,8 +75,17 @@ impl Display for SeriesChoice {
     }
 }
 
+/// What rules look at.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesTraits<'a> {
+    pub series_uid: &'a str,
+    pub modality: &'a str,
+    pub description: &'a str,
+    pub number: Option<i32>,
+}
+
 impl SeriesChoice {
-    fn fits(&self, series: &SeriesSummary) -> bool {
+    pub fn fits(&self, series: SeriesTraits) -> bool {
         match self {
             SeriesChoice::Only => true,
             SeriesChoice::Uid(uid) => series.series_uid == *uid,
@@ -93,7 +102,7 @@ impl SeriesChoice {
 
 /// See [`Scan::choose`].
 pub(super) fn choose<'a>(scan: &'a Scan, choice: &SeriesChoice) -> Result<&'a SeriesSummary> {
-    let fitting: Vec<_> = scan.series.iter().filter(|series| choice.fits(series)).collect();
+    let fitting: Vec<_> = scan.series.iter().filter(|series| choice.fits(series.traits())).collect();
     let readable: Vec<_> = fitting.iter().copied().filter(|series| series.refusal.is_none()).collect();
     match (readable.as_slice(), fitting.as_slice()) {
         ([one], _) => Ok(one),
@@ -136,7 +145,7 @@ fn example(series: &[&SeriesSummary]) -> String {
         SeriesChoice::Rule { modality: None, description: None, number: first.number },
     ]
     .iter()
-    .find(|rule| !others.iter().any(|other| rule.fits(other)))
+    .find(|rule| !others.iter().any(|other| rule.fits(other.traits())))
     .map(|rule| format!(" or by a rule such as {rule}"))
     .unwrap_or_default()
 }

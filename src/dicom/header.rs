@@ -179,12 +179,15 @@ impl Header {
         matches!(self.sop_class_uid.as_str(), uids::SEGMENTATION_STORAGE | uids::LABEL_MAP_SEGMENTATION_STORAGE)
     }
 
-    /// Why this is not a slice of a volume, if so.
-    pub fn refusal(&self) -> Option<String> {
-        let class = self.sop_class_uid.as_str();
-        let placed = self.position.is_ok() && self.orientation.is_ok() && self.pixel_spacing.is_ok();
-        let multi_frame = matches!(
-            class,
+    /// Whether the image says that it serves to plan others: ImageType's third value (PS3.3 C.8.2.1.1.1).
+    pub fn is_localizer(&self) -> bool {
+        self.image_type.split('\\').nth(2).is_some_and(|part| part.trim() == "LOCALIZER")
+    }
+
+    /// An image of several frames, by its class.
+    fn is_multi_frame(&self) -> bool {
+        matches!(
+            self.sop_class_uid.as_str(),
             uids::ENHANCED_CT_IMAGE_STORAGE
                 | uids::ENHANCED_MR_IMAGE_STORAGE
                 | uids::ENHANCED_PET_IMAGE_STORAGE
@@ -192,20 +195,31 @@ impl Header {
                 | uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE
                 | uids::LEGACY_CONVERTED_ENHANCED_MR_IMAGE_STORAGE
                 | uids::LEGACY_CONVERTED_ENHANCED_PET_IMAGE_STORAGE
-        );
-        let other = match class {
+        )
+    }
+
+    /// Why this could never be a part of a volume, whatever is read one day.
+    pub fn no_image(&self) -> Option<String> {
+        let class = self.sop_class_uid.as_str();
+        let placed = self.position.is_ok() && self.orientation.is_ok() && self.pixel_spacing.is_ok();
+        let reason = match class {
             uids::CT_IMAGE_STORAGE | uids::MR_IMAGE_STORAGE | uids::POSITRON_EMISSION_TOMOGRAPHY_IMAGE_STORAGE => None,
             uids::SECONDARY_CAPTURE_IMAGE_STORAGE if placed => None,
             uids::SECONDARY_CAPTURE_IMAGE_STORAGE => Some("Secondary Capture without a place in the patient"),
             _ if self.is_segmentation() => Some("a segmentation, not an image"),
             uids::RT_STRUCTURE_SET_STORAGE => Some("an RT structure set, not an image"),
-            _ if multi_frame => None,
+            _ if self.is_multi_frame() => None,
             _ => Some("not a CT, MR or PET image"),
-        };
-        match other {
-            Some(reason) if class.is_empty() => Some(format!("{reason} (no SOP class)")),
-            Some(reason) => Some(format!("{reason} (SOP class {class})")),
-            None if multi_frame || self.frames > 1 => {
+        }?;
+        let class = if class.is_empty() { "no SOP class".into() } else { format!("SOP class {class}") };
+        Some(format!("{reason} ({class})"))
+    }
+
+    /// Why this is not a slice of a volume, if so.
+    pub fn refusal(&self) -> Option<String> {
+        match self.no_image() {
+            Some(reason) => Some(reason),
+            None if self.is_multi_frame() || self.frames > 1 => {
                 Some(format!("multi-frame ({} frames), not read yet", self.frames))
             }
             None if !self.photometric.starts_with("MONOCHROME") => {

@@ -17,11 +17,13 @@ mod seg_header;
 mod seg_pixels;
 mod seg_read;
 mod series;
+mod tree;
 mod uid;
 
-pub use choice::SeriesChoice;
+pub use choice::{SeriesChoice, SeriesTraits};
 pub use scan::{Scan, SeriesSummary, Unreadable, scan};
 pub use seg::{SegOptions, write_seg};
 pub use seg_grid::common_grid;
 pub use seg_read::Seg;
 pub use series::{Instance, Series};
+pub use tree::{Closed, Tree, TreeSeries, read_tree};

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
-use super::choice::{self, SeriesChoice};
-use super::header::Header;
+use super::choice::{self, SeriesChoice, SeriesTraits};
+use super::header::{Broken, Header};
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
 
 /// Headers between two progress events; enough to keep all cores busy.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// What a folder or a list of files holds.
 #[derive(Debug)]
@@ -53,24 +53,24 @@ pub struct Unreadable {
     /// The series that it belongs to, if that much was readable.
     pub series_uid: Option<String>,
     /// Given by the caller, not found in a folder.
-    named: bool,
+    pub(super) named: bool,
 }
 
 /// Reads the headers of `paths`: folders (any nesting, any names; hidden files and DICOMDIR are skipped) and files.
 pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> {
     let mut files = Vec::new();
     for path in paths {
-        find(path.as_ref(), &mut files)?;
+        for file in walk(path.as_ref())? {
+            files.push(file?);
+        }
     }
     let mut groups: BTreeMap<String, Vec<Header>> = BTreeMap::new();
     let mut scan = Scan { series: Vec::new(), unreadable: Vec::new(), skipped: 0 };
     control.report(Progress::of(Stage::Read, 0, files.len()))?;
     for (batch, chunk) in files.chunks(BATCH).enumerate() {
-        let header_of = |path: &PathBuf| Header::read(path).map(|read| read.map(|(header, _)| header));
-        let headers: Vec<_> = chunk.par_iter().map(header_of).collect();
-        for (path, header) in chunk.iter().zip(headers) {
+        for (path, header) in chunk.iter().zip(headers(chunk)) {
             match header {
-                Ok(Some(header)) => groups.entry(header.series_uid.clone()).or_default().push(header),
+                Ok(Some((header, _))) => groups.entry(header.series_uid.clone()).or_default().push(header),
                 Ok(None) => scan.skipped += 1,
                 Err(broken) => {
                     log::warn!("a DICOM file cannot be read");
@@ -124,6 +124,11 @@ impl SeriesSummary {
         self.headers.iter().any(|header| header.sop_instance_uid == uid)
     }
 
+    pub(super) fn traits(&self) -> SeriesTraits<'_> {
+        let SeriesSummary { series_uid, modality, description, number, .. } = self;
+        SeriesTraits { series_uid, modality, description, number: *number }
+    }
+
     fn of(headers: Vec<Header>) -> Option<Self> {
         let first = headers.iter().find(|header| header.refusal().is_none()).or(headers.first())?;
         let (rows, columns) = first.format.as_ref().map_or((0, 0), |format| (format.rows, format.columns));
@@ -143,30 +148,35 @@ impl SeriesSummary {
     }
 }
 
-/// Appends the files at `path`, in the order of their names.
-fn find(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
-    if !metadata.is_dir() {
-        files.push(path.to_path_buf());
-        return Ok(());
-    }
+/// The header of each of `files` and the bytes of the file; `None`: not DICOM.
+pub(super) fn headers(files: &[PathBuf]) -> Vec<std::result::Result<Option<(Header, u64)>, Broken>> {
+    let read = |path: &PathBuf| Ok(Header::read(path)?.map(|(header, file)| (header, file.file_size)));
+    files.par_iter().map(read).collect()
+}
+
+/// The files at `path`, in the order of their names, listed as the walk goes on.
+pub(super) fn walk(path: &Path) -> Result<impl Iterator<Item = Result<PathBuf>>> {
+    // Fails for a path that is not there; the walk itself passes over what has gone since.
+    std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
+    let root = path.to_path_buf();
     let visible = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
         entry.depth() == 0 || !(name.starts_with('.') || name.eq_ignore_ascii_case("DICOMDIR"))
     };
-    for entry in WalkDir::new(path).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() => files.push(entry.into_path()),
-            Ok(_) => {}
-            // A link that leads nowhere or in a circle leaves nothing to read; a folder that is closed to us may hold slices.
-            Err(error) if error.loop_ancestor().is_some() => {}
-            Err(error) if error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) => {}
-            Err(error) => {
-                let place = error.path().unwrap_or(path).to_path_buf();
-                let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("cannot be listed"));
-                return Err(Error::io(place, "read", source));
-            }
+    let walk = WalkDir::new(path).follow_links(true).sort_by_file_name().into_iter().filter_entry(visible);
+    Ok(walk.filter_map(move |entry| match entry {
+        // A named file of any kind is tried; in a folder, only regular ones.
+        Ok(entry) if entry.file_type().is_file() || (entry.depth() == 0 && !entry.file_type().is_dir()) => {
+            Some(Ok(entry.into_path()))
         }
-    }
-    Ok(())
+        Ok(_) => None,
+        // A link that leads nowhere or in a circle leaves nothing to read; a folder that is closed to us may hold slices.
+        Err(error) if error.loop_ancestor().is_some() => None,
+        Err(error) if error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound) => None,
+        Err(error) => {
+            let place = error.path().unwrap_or(&root).to_path_buf();
+            let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("cannot be listed"));
+            Some(Err(Error::io(place, "read", source)))
+        }
+    }))
 }

@@ -90,7 +90,11 @@ pub extern "C" fn transunet_version_string() -> *const c_char {
 /// this library does not have. Valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn transunet_status_name(status: transunet_status) -> *const c_char {
-    let name = match status {
+    name_of(status).as_ptr()
+}
+
+fn name_of(status: transunet_status) -> &'static CStr {
+    match status {
         TRANSUNET_STATUS_OK => c"OK",
         TRANSUNET_STATUS_INVALID_ARGUMENT => c"INVALID_ARGUMENT",
         TRANSUNET_STATUS_CONFIG => c"CONFIG",
@@ -109,6 +113,12 @@ pub extern "C" fn transunet_status_name(status: transunet_status) -> *const c_ch
         TRANSUNET_STATUS_DIVERGED => c"DIVERGED",
         TRANSUNET_STATUS_INTERNAL => c"INTERNAL",
         _ => c"UNKNOWN",
-    };
-    name.as_ptr()
+    }
+}
+
+impl Error {
+    /// The name of the error's status, as programs know it: "DICOM_GEOMETRY".
+    pub fn status_name(&self) -> &'static str {
+        name_of(status_of(self)).to_str().unwrap_or("UNKNOWN")
+    }
 }

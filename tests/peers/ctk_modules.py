@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-import ctk_cli
 from ctk_cli.execution import isCLIExecutable, listCLIExecutables, popenCLIExecutable
+from ctk_cli.module import CLIModule, CLIParameter
 
 complaints = []
 
@@ -25,12 +25,12 @@ assert isCLIExecutable(path) and path in listCLIExecutables(modules), path
 
 
 def facts(module):
-    return [[getattr(parameter, slot, None) for slot in ctk_cli.CLIParameter.__slots__ if slot != "constraints"]
+    return [[getattr(parameter, slot, None) for slot in CLIParameter.__slots__ if slot != "constraints"]
             for parameter in module.parameters()]
 
 
-module = ctk_cli.CLIModule(path)
-assert facts(module) == facts(ctk_cli.CLIModule(path + ".xml"))
+module = CLIModule(path)
+assert facts(module) == facts(CLIModule(path + ".xml"))
 arguments, options, outputs = module.classifyParameters()
 assert not arguments and not outputs and len(options) > 8, (arguments, outputs)
 assert not complaints, complaints

@@ -1,0 +1,184 @@
+//! `transunet batch`: a tree of studies in, a result folder and a line for each series out.
+
+mod folder;
+mod manifest;
+mod plan;
+mod run;
+mod shard;
+mod teller;
+mod workers;
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::PossibleValuesParser;
+use transunet::Error;
+use transunet::catalog;
+use transunet::device::{Device, DeviceChoice, cpu_threads};
+use transunet::dicom::SeriesChoice;
+use transunet::model::Model;
+
+use super::failure::{About, Code, Failure, Outcome};
+use super::{Session, devices, home};
+use folder::{ModelId, Settings};
+use plan::{Plan, Rules};
+use run::Run;
+use shard::Shard;
+
+const EXAMPLES: &str = "\
+Examples:
+  Every series of a tree to a DICOM SEG; the same again goes on where it stopped, or takes new ones:
+    transunet batch studies/ results/ --model organs.safetensors
+  See first what it would do, and what keeps it from some:
+    transunet batch studies/ results/ --model organs.safetensors --dry-run
+  MR series only, to 3D Slicer, with pictures and reports:
+    transunet batch studies/ results/ --model brain.safetensors --modality MR \\
+        --format seg.nrrd --picture --report
+  What failed, and another try:
+    jq -r 'select(.status==\"failed\") | [.name, .error.message] | @tsv' results/manifest*.jsonl
+    transunet batch studies/ results/ --model organs.safetensors --retry
+  A part of the series in each task of a Slurm array (--array=1-8):
+    transunet batch studies/ results/ --model organs.safetensors \\
+        --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT
+
+OUT gets a folder for each series, called by its Series Instance UID (of a volume file: by its
+name and a hash of its place), with segmentation.dcm and so on; and manifest.jsonl, a line for
+each series. A result folder is complete or not there. Exit code 0: everything is done; 7: some
+series failed, the manifest says why. docs/hosts/batch.md says more.
+Research use only, not for clinical use.";
+
+/// Segment every series of a tree of studies
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Batch {
+    /// The folder with studies: DICOM series anywhere in it, and .nii, .nii.gz, .nrrd and .nhdr files
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The folder for results; made if it is not there, taken up again if it is
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// One of the installed models by its name, a bundle, a checkpoint (.pth, .npz, .safetensors) with its description in a
+    /// .yaml beside it, or a folder with one of them
+    #[arg(long, short, value_name = "MODEL")]
+    model: PathBuf,
+    /// Only series that fit these rules (or have this UID or number), such as modality=CT,description=venous; given more
+    /// than once, any of them
+    #[arg(long, value_name = "RULES")]
+    series: Vec<SeriesChoice>,
+    /// Only series of these modalities
+    #[arg(long, value_name = "MODALITY", value_delimiter = ',')]
+    modality: Vec<String>,
+    /// What to write [default: dcm (DICOM SEG) for DICOM series, seg.nrrd for volume files]
+    #[arg(long, value_delimiter = ',', value_name = "FORMAT", value_parser = PossibleValuesParser::new(FORMATS))]
+    format: Vec<String>,
+    /// Also draw slices with their labels: picture.png
+    #[arg(long)]
+    picture: bool,
+    /// Also write volumes, extents and intensities per label and how they were made: report.json
+    #[arg(long)]
+    report: bool,
+    /// Try again what failed in an earlier run
+    #[arg(long)]
+    retry: bool,
+    /// Only part I of N: parts share no series and may run at the same time, on machines that see the same OUT
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Series at once: while one is read or written another is computed; each takes the memory of its volume
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Print what would be done with each series, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Where to compute: auto (CUDA if usable, else CPU), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
+    device: DeviceChoice,
+    /// Threads that compute on the CPU, for all series together [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Slices per pass of the network; fewer need less memory [default: chosen by the library]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    /// Print the lines of the manifest instead of words
+    #[arg(long)]
+    json: bool,
+}
+
+const FORMATS: [&str; 5] = ["dcm", "seg.nrrd", "nrrd", "nii.gz", "nii"];
+
+impl Batch {
+    pub fn run(&self, session: &Session) -> Outcome {
+        self.check_folders()?;
+        if let Some(threads) = self.threads {
+            cpu_threads(threads.into());
+        }
+        let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
+        let settings = self.settings(&weights)?;
+        let run = Run { session, batch: self, settings: &settings, weights: &weights };
+        if self.dry_run {
+            settings.check(&self.output)?;
+            return run.rehearse(&self.plan(&settings, session)?);
+        }
+        let device = Device::open(self.device).about(Code::Device)?;
+        let model = Model::load(&device, &weights).about(Code::Model)?;
+        model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+        let folder = folder::Folder::open(&self.output, &settings, self.shard)?;
+        let plan = self.plan(&settings, session)?;
+        run.work(&plan, &model, folder)
+    }
+
+    fn plan(&self, settings: &Settings, session: &Session) -> Outcome<Plan> {
+        let Settings { series_formats, file_formats, .. } = settings;
+        let (series, modalities) = (&self.series, &self.modality);
+        let rules = Rules { series, modalities, series_formats, file_formats, shard: self.shard };
+        Plan::of(&self.input, &rules, &mut session.control())
+    }
+
+    fn settings(&self, weights: &Path) -> Outcome<Settings> {
+        let mut formats: Vec<String> = Vec::new();
+        for format in &self.format {
+            if !formats.contains(format) {
+                formats.push(format.clone());
+            }
+        }
+        let (series_formats, file_formats) = if formats.is_empty() {
+            (vec!["dcm".into()], vec!["seg.nrrd".into()])
+        } else {
+            (formats.clone(), formats.into_iter().filter(|format| format != "dcm").collect())
+        };
+        Ok(Settings {
+            format: 1,
+            model: ModelId::of(weights).about(Code::Model)?,
+            series_formats,
+            file_formats,
+            picture: self.picture,
+            report: self.report,
+            transunet: env!("CARGO_PKG_VERSION").into(),
+        })
+    }
+
+    /// Results among the images would be found as images by the next run.
+    fn check_folders(&self) -> Outcome {
+        let input = self.input.canonicalize().map_err(|source| Error::io(&self.input, "open", source));
+        let input = input.about(Code::Input)?;
+        if !input.is_dir() {
+            let text = format!("{}: expected a folder", self.input.display());
+            return Err(Failure::new(Code::Input, text, "`transunet segment` takes single files"));
+        }
+        let output = real(&self.output).map_err(|source| Error::io(&self.output, "open", source));
+        let output = output.about(Code::Output)?;
+        if input.starts_with(&output) || output.starts_with(&input) {
+            let text = format!("{} and {}: one is in the other", self.input.display(), self.output.display());
+            return Err(Failure::new(Code::Usage, text, "choose an output folder apart from the images"));
+        }
+        Ok(())
+    }
+}
+
+/// `path` without links, even if its last parts are not there yet.
+fn real(path: &Path) -> std::io::Result<PathBuf> {
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Err(error), Some(parent), Some(name)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(real(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?.join(name))
+        }
+        (found, ..) => found,
+    }
+}
