@@ -41,9 +41,18 @@ fn found(test: &str, set: &str, root: Option<PathBuf>) -> Option<PathBuf> {
 
 /// A Python with pydicom, highdicom, nibabel and slicer-core (`TRANSUNET_PEERS`, made by scripts/peers).
 pub fn peers(test: &str) -> Option<Command> {
-    let python = std::env::var_os("TRANSUNET_PEERS");
+    python(test, "TRANSUNET_PEERS", "scripts/peers")
+}
+
+/// Another Python of scripts/peers: `peers_with("x", "monai")` is `TRANSUNET_PEERS_MONAI`, made by `scripts/peers monai`.
+pub fn peers_with(test: &str, name: &str) -> Option<Command> {
+    python(test, &format!("TRANSUNET_PEERS_{}", name.to_uppercase()), &format!("scripts/peers {name}"))
+}
+
+fn python(test: &str, variable: &str, maker: &str) -> Option<Command> {
+    let python = std::env::var_os(variable);
     if python.is_none() {
-        skipped(test, "TRANSUNET_PEERS (a Python with the peer libraries, see scripts/peers)");
+        skipped(test, &format!("{variable} (a Python with the peer libraries, see {maker})"));
     }
     python.map(Command::new)
 }

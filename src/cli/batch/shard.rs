@@ -58,8 +58,8 @@ mod tests {
                 assert_eq!(owners.len(), 1);
                 sizes[owners[0]] += 1;
             }
-            let even = 4000 / of as usize;
-            assert!(sizes.iter().all(|size| size.abs_diff(even) < even / 5), "{sizes:?}");
+            let even: usize = 4000 / of as usize;
+            assert!(sizes.iter().all(|&size| even.abs_diff(size) < even / 5), "{sizes:?}");
         }
         // Parts of a run that was begun with an earlier version go on with this one.
         assert!(Shard { number: 3, of: 4 }.has("1.2.3") && Shard { number: 2, of: 4 }.has("b/t1.nii.gz"));

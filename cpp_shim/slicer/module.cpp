@@ -1,0 +1,121 @@
+#include "module.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+
+#include <transunet/library.hpp>
+
+namespace transunet::slicer {
+namespace {
+
+ProcessInformation *information_at(const std::string &address) {
+  char *end = nullptr;
+  const unsigned long long number = std::strtoull(address.c_str(), &end, 16);
+  if (!address.empty() && *end != '\0') throw Refusal("--processinformationaddress is " + address);
+  return reinterpret_cast<ProcessInformation *>(static_cast<std::uintptr_t>(number));
+}
+
+void print_help(const Module &module) {
+  std::cout << module.name << " (libtransunet " << version() << "), a command line module for 3D Slicer.\n"
+            << "Its description is in " << module.name << ".xml; --xml prints it.\n\n";
+  for (const auto parameters : {module.parameters, common_parameters()}) {
+    for (const Parameter &parameter : parameters) {
+      std::cout << "  --" << parameter.name;
+      if (parameter.kind != Kind::Switch) std::cout << " VALUE";
+      if (parameter.initial[0]) std::cout << "  [default: " << parameter.initial << "]";
+      std::cout << '\n';
+    }
+  }
+  std::cout << std::flush;
+}
+
+void serve(const Module &module, int count, char **words) {
+  const Arguments arguments(module.parameters, count, words);
+  if (arguments.on("xml")) {
+    std::cout << module.xml << std::flush;
+  } else if (arguments.on("help")) {
+    print_help(module);
+  } else if (arguments.on("version")) {
+    std::cout << module.name << ' ' << version() << std::endl;
+  } else {
+    Host host(module.name, information_at(arguments.text("processinformationaddress")));
+    module.run(arguments, host);
+  }
+}
+
+Refusal unknown(const std::string &device) {
+  return Refusal("--device is \"" + device + "\", expected auto, cpu, cuda or cuda:N");
+}
+
+/// N of "cuda:N", 0 of "cuda".
+std::uint32_t card(const std::string &device) {
+  if (device == "cuda") return 0;
+  const std::string digits = device.substr(std::min(device.size(), std::size_t{5}));
+  const bool numbered = device[4] == ':' && !digits.empty() && digits.size() < 4 &&
+                        digits.find_first_not_of("0123456789") == std::string::npos;
+  if (!numbered) throw unknown(device);
+  return static_cast<std::uint32_t>(std::stoul(digits));
+}
+
+}  // namespace
+
+int enter(const Module &module, int count, char **words) noexcept {
+  try {
+    serve(module, count, words);
+    return 0;
+  } catch (const Cancelled &) {
+    return 0;
+  } catch (const std::exception &error) {
+    // Hosts that load the module show what std::cerr got; stderr of the C library does not reach them.
+    std::cerr << error.what() << std::endl;
+  } catch (...) {
+    std::cerr << module.name << ": an unknown exception" << std::endl;
+  }
+  return 1;
+}
+
+RuntimeOptions Warnings::logged(RuntimeOptions options) {
+  options.log_level = LogLevel::Warn;
+  options.on_log = [this](LogLevel, std::string_view, std::string_view message) { add(std::string(message)); };
+  return options;
+}
+
+void Warnings::add(const std::string &warning) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  warnings_.push_back(warning);
+}
+
+std::vector<std::string> Warnings::all() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return warnings_;
+}
+
+std::string Warnings::closing_words() const {
+  const auto warnings = all();
+  if (warnings.empty()) return "Done";
+  const std::string more = warnings.size() == 1 ? "" : " (and " + std::to_string(warnings.size() - 1) + " more warnings)";
+  return "Done. Warning: " + warnings.front() + more;
+}
+
+RuntimeOptions runtime_options(const Arguments &arguments) {
+  RuntimeOptions options;
+  const std::string &device = arguments.text("device");
+  if (device == "cpu") {
+    options.device = Device::Cpu;
+  } else if (device.rfind("cuda", 0) == 0) {
+    options.device = Device::Cuda;
+    options.device_index = card(device);
+  } else if (device != "auto") {
+    throw unknown(device);
+  }
+  options.cpu_threads = static_cast<std::uint32_t>(arguments.integer("threads", 0, UINT16_MAX));
+  return options;
+}
+
+std::string count_words(const std::string &unit, const Progress &progress) {
+  const auto done = std::to_string(progress.done);
+  return unit + " " + (progress.total == 0 ? done : done + " of " + std::to_string(progress.total));
+}
+
+}  // namespace transunet::slicer
