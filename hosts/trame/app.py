@@ -64,7 +64,7 @@ class App(TrameApp):
             volumes = self.slicer.io_manager.load_volumes(files)
         except Exception as error:  # trame-slicer's reader raises what it comes across
             raise ValueError(
-                f"{path} cannot be read ({error}): give a file, or a folder of one DICOM series"
+                f"{path} cannot be read as a volume: give a file, or a folder of one DICOM series"
             ) from error
         if len(volumes) != 1:
             raise ValueError(f"{path} holds {len(volumes)} volumes: give a file, or a folder of one DICOM series")
