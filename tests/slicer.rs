@@ -14,12 +14,12 @@ use std::process::Command;
 use hosts::{demo, library, root, run};
 use tempfile::TempDir;
 
-/// Runs a script of tests/peers/slicer, which ends with an error where a check fails.
+/// Runs a script of tests/peers/panel, which ends with an error where a check fails.
 #[track_caller]
 fn passes(test: &str, script: &str, arguments: &[&OsStr]) {
     let Some(mut python) = common::peers(test) else { return };
     run(python
-        .arg(root("tests/peers/slicer").join(script))
+        .arg(root("tests/peers/panel").join(script))
         .args(arguments)
         .env("TRANSUNET_LIBRARY", library())
         .env("TRANSUNET_MODELS", root("models")));
