@@ -42,7 +42,7 @@ fn pack(output: &Path) -> Vec<u8> {
         .arg(output)
         .env("SOURCE_DATE_EPOCH", "1700000000")
         .env("XZ_OPT", "-0"));
-    assert!(text(&said.stdout).contains("MB  lib/libtransunet.so.1"), "{}", text(&said.stdout));
+    assert!(text(&said.stdout).contains(" kB  lib/libtransunet.so.1\n"), "{}", text(&said.stdout));
     fs::read(output.join(archive())).unwrap()
 }
 
