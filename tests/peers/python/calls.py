@@ -110,6 +110,8 @@ def check_ctrl_c(_):
         raises(kind, "", PHANTOM.segment, LONG, **named)
         assert 0.25 < time.monotonic() - start < 10
 
+    # Python leaves SIGINT alone where its parent ignores it, as shells do for programs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupted(KeyboardInterrupt)
     interrupted(KeyboardInterrupt, progress=lambda event: None)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
