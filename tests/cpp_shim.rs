@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use common::run;
 use tempfile::TempDir;
 
 const MODULES: [&str; 2] = ["TransUNet", "TransUNetTraining"];
@@ -21,19 +22,6 @@ const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Runs `command`, which must succeed; its output tells why it did not.
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    output
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -201,7 +189,7 @@ fn examples_work_against_the_moved_tree() {
     let said = run(&mut train("train_c", "c", &["1"]));
     assert!(text(&said.stdout).contains("model.safetensors has 2 labels"));
     // Stopped by its flag, then gone on with.
-    let said = run(&mut train("train_cpp", "cpp", &["1000", "2"]));
+    let said = run(&mut train("train_cpp", "cpp", &["1000", "1"]));
     assert!(text(&said.stdout).starts_with("stopped"), "{}", text(&said.stdout));
     let steps = |said: &Output| text(&said.stderr).lines().filter(|line| line.starts_with("step ")).count();
     assert!(steps(&said) > 1);

@@ -10,7 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use transunet::config;
 use transunet::ffi::{TRANSUNET_ABI_VERSION, transunet_plugin_manifest};
 use transunet::manifest::{DOCUMENT, Manifest, manifest};
 use transunet::weights::Checkpoint;
@@ -65,6 +67,26 @@ fn names_the_bundled_models() {
     for model in bundled {
         let checkpoint = Checkpoint::open(&root("models").join(&model.id).with_extension("safetensors")).unwrap();
         assert_eq!(Some(&model.title), checkpoint.describe().unwrap().0.name.as_ref());
+    }
+}
+
+/// MONAI Deploy's description of the application: its options are parameters of the segmentation module.
+#[test]
+fn monai_deploy_is_told_the_same() {
+    let text = fs::read_to_string(root("hosts/monai_deploy/app.yaml")).unwrap();
+    let app: Value = config::parse(&text, "app.yaml").unwrap();
+    let manifest = manifest().unwrap();
+    assert_eq!(app["application"]["title"], json!(manifest.title));
+    assert_eq!(app["application"]["version"], json!(manifest.version));
+    let module = manifest.modules.iter().find(|module| module.command == "segment").unwrap();
+    for (name, value) in app["transunet"].as_object().unwrap() {
+        // Which series are taken is the application's own rule.
+        if name == "modality" {
+            continue;
+        }
+        let parameter = module.parameters().find(|parameter| parameter.name == *name);
+        let default = &parameter.unwrap_or_else(|| panic!("{name} is no parameter")).default;
+        assert_eq!(*value, default.as_ref().map_or(json!(""), |default| json!(default)), "{name}");
     }
 }
 

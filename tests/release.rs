@@ -7,8 +7,9 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use common::run;
 use sha2::{Digest, Sha256};
 use spdx::{Expression, ParseMode};
 use tempfile::TempDir;
@@ -23,19 +24,6 @@ fn library() -> PathBuf {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs `command`, which must succeed; its output tells why it did not.
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    output
 }
 
 /// Packs what cargo built for this test into `output`; the bytes of the archive.

@@ -1,9 +1,10 @@
 // Trains a small network on a folder of labelled images: train DATA OUTPUT EPOCHS SECONDS
-// After SECONDS another thread stops it, with a usable model in OUTPUT; the same call again goes on.
+// SECONDS after the first step another thread stops it, with a usable model in OUTPUT; the same call again goes on.
 #include <chrono>
 #include <condition_variable>
 #include <iostream>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include <transunet/transunet.hpp>
@@ -51,9 +52,11 @@ int main(int argc, char **argv) try {
 
   const transunet::Runtime runtime;
   const transunet::Cancel cancel;
-  const Timer timer(cancel, std::chrono::seconds(std::stoi(argv[4])));
-  const auto show = [](const transunet::Progress &progress) {
+  const std::chrono::seconds time(std::stoi(argv[4]));
+  std::optional<Timer> timer;
+  const auto show = [&](const transunet::Progress &progress) {
     if (progress.stage != transunet::Stage::Train) return;
+    if (!timer && progress.done > 0) timer.emplace(cancel, time);
     std::cerr << "step " << progress.done << " of " << progress.total << ", epoch " << progress.epoch << ", loss "
               << progress.loss << ", Dice " << progress.dice << '\n';
   };

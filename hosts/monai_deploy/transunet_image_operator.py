@@ -13,7 +13,7 @@ class TransUNetImageOperator(Operator):
     """Segments what DICOMSeriesToVolumeOperator emits.
 
     Input "image": Image of [slices, rows, columns] in modality units with its affine in the metadata.
-    Output "seg_image": Image of uint8 labels, same shape and metadata; values 1..n in the order of segment_descriptions().
+    Output "seg_image": Image of uint8 labels, same shape and metadata; 1..n in the order of segment_descriptions().
     model, device, threads, batch: as for TransUNetOperator.
     """
 

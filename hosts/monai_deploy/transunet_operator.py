@@ -16,7 +16,7 @@ class TransUNetOperator(Operator):
     """Segments the series of a folder; needs a CountCondition, since nothing flows in.
 
     input_path: folder (any nesting) or file of DICOM. output_folder: gets transunet-SERIESUID.dcm for each series.
-    model: what transunet.Runtime.load takes. device, threads: as for transunet.Runtime. batch: slices per pass, 0 = auto.
+    model: what transunet.Runtime.load takes. device, threads: as for transunet.Runtime. batch: slices per pass.
     modality: take only series of this DICOM modality ("CT"); needed where the input has several.
     series: take only this one: Series Instance UID, Series Number, or rules such as "modality=MR,description=t1".
 
@@ -103,7 +103,9 @@ def open_series(path: Path, modality: str = "") -> list[transunet.Volume]:
     if not volumes:
         raise ValueError(f"{path}: no series to segment: {'; '.join(left) or 'no DICOM images here'}")
     if len(modalities) > 1:
-        raise ValueError(f"{path}: series of {' and '.join(sorted(modalities))}, expected one modality: choose in app.yaml")
+        raise ValueError(
+            f"{path}: series of {' and '.join(sorted(modalities))}, expected one modality: choose in app.yaml"
+        )
     for reason in left:
         _LOG.warning("left out: %s", reason)
     return volumes

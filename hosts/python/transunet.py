@@ -1,4 +1,4 @@
-"""TransUNet: segmentation of medical images. The C API of libtransunet as Python, with numpy arrays that are not copied.
+"""TransUNet: segmentation of medical images. The C API of libtransunet as Python, with numpy arrays without a copy.
 
     import transunet
     with transunet.Runtime() as runtime:
@@ -7,17 +7,18 @@
     labels.write("seg.dcm")
     labels.array            # uint8 [slices, rows, columns]
 
-The library is the one that the environment variable TRANSUNET_LIBRARY names, else ../../libtransunet.so.1 seen from this
-file (as installed), else the one that the system's loader finds. There is nothing to build; numpy is all that is needed.
+The library is the one that the environment variable TRANSUNET_LIBRARY names, else ../../libtransunet.so.1 seen from
+this file (as installed), else the one that the system's loader finds. There is nothing to build; numpy is all it needs.
 
 Space      Patient coordinates are DICOM's (LPS: x to the left, y to the back, z to the head) in millimetres. Voxels are
            indexed [slice k, row j, column i]; spacing and direction are given along i, j, k.
 Ownership  Objects free what they hold when the last reference goes, in any order: each keeps what it needs of others.
            Only Runtime can be closed early; what was made with it lives on.
-Threads    Calls release the interpreter's lock while the library works (ctypes.CDLL does), so that other threads go on.
-           Every object may be used by several threads at once. Do not end the interpreter while a daemon thread is in a call.
-Progress   A callable that takes a Progress, on the thread of the call. Returning False cancels, None or True goes on; an
-           exception cancels and is raised by the call. Ctrl-C cancels too, with or without a progress callable.
+Threads    Calls release the interpreter's lock while the library works (ctypes.CDLL does): other threads go on.
+           Every object may be used by several threads at once. Do not end the interpreter while a daemon thread is in
+           a call.
+Progress   A callable that takes a Progress, on the thread of the call. Returning False cancels, None or True goes on;
+           an exception cancels and is raised by the call. Ctrl-C cancels too, with or without a progress callable.
 Cancel     Cancel.trigger() stops calls from any thread; they raise Cancelled and leave no file behind.
 """
 
@@ -306,8 +307,8 @@ class _Handle:
     Whoever is about to call with it has a reference, so it is never freed under a call.
     """
 
-    def __init__(self, address: int, free: Callable[[Any], None], keep: Any = None):
-        self._as_parameter_ = c_void_p(address)  # what ctypes passes for this object
+    def __init__(self, address: c_void_p, free: Callable[[c_void_p], None], keep: Any = None):
+        self._as_parameter_ = address  # what ctypes passes for this object
         self._free = free
         self._keep = keep
 
@@ -334,7 +335,7 @@ def _make(free: Any, function: Any, *arguments: Any, keep: Any = None) -> _Handl
     """Calls a function whose last parameters are a handle and the error."""
     out = c_void_p()
     _call(function, *arguments, byref(out))
-    return _Handle(out.value, free, keep)
+    return _Handle(out, free, keep)
 
 
 def _make_json(function: Any, *arguments: Any) -> Any:
@@ -383,7 +384,7 @@ class _Control:
         self._failure: Optional[BaseException] = None
         self._progress = progress
         # Even without a callable, so that Python gets to see Ctrl-C while the library works.
-        self._function = _ProgressFunction(self._report)
+        self._function: Any = _ProgressFunction(self._report)
         self._options = _sized(
             _ControlOptions,
             on_progress=ctypes.cast(self._function, c_void_p),
@@ -411,7 +412,7 @@ class _Control:
 
     def __enter__(self) -> _Control:
         handler = signal.getsignal(signal.SIGINT)
-        self._handler = handler if callable(handler) else None
+        self._handler: Any = handler if callable(handler) else None
         if self._handler is not None:
             try:
                 signal.signal(signal.SIGINT, self._interrupt)
@@ -457,12 +458,12 @@ def manifest() -> dict:
 
 
 def devices() -> list:
-    """All devices that could be used here: dicts of "id" ("cpu", "cuda:0"), "name", "memory_bytes", "unusable" (why)."""
+    """All devices that could be used here: "id" ("cpu", "cuda:0"), "name", "memory_bytes", "unusable" (why) of each."""
     return _make_json(_lib.device_list)
 
 
 def models(folder: Optional[PathLike] = None) -> dict:
-    """The models to choose from: {"folders": [...], "models": [{"id", "path", "name", "labels", ...}], "unreadable": [...]}.
+    """The models to choose from: {"folders": [...], "models": [{"id", "path", "name", "labels", ...}], "unreadable"}.
 
     folder: where to look; None = the folders of TRANSUNET_MODELS and those installed with the library.
     """
@@ -508,7 +509,7 @@ class Runtime:
             raise _refuse(f"on_log: a {type(on_log).__name__}, expected a callable")
         names = {number: name for name, number in _LOG_LEVELS.items()}
 
-        def log(level: int, target: bytes, message: bytes, _: Any) -> None:
+        def log(level: int, target: bytes, message: bytes, _: Any, on_log: Any = on_log) -> None:
             on_log(names.get(level, str(level)), target.decode(), message.decode())
 
         function = _LogFunction(log) if on_log else None
@@ -520,7 +521,8 @@ class Runtime:
             cpu_threads=_number(threads, "threads"),
             on_log=ctypes.cast(function, c_void_p) if function else None,
         )
-        self._handle = _make(_lib.runtime_free, _lib.runtime_create, byref(options), keep=function)
+        create = _lib.runtime_create
+        self._handle: Optional[_Handle] = _make(_lib.runtime_free, create, byref(options), keep=function)
 
     def _open(self) -> _Handle:
         handle = self._handle
@@ -539,13 +541,13 @@ class Runtime:
         self.close()
 
     def describe(self) -> dict:
-        """{"version", "abi_version", "device": {...}, "fallback": why "auto" did not take a GPU or None, "cpu_threads"}"""
+        """{"version", "abi_version", "device": {...}, "fallback": why "auto" took no GPU or None, "cpu_threads"}"""
         return json.loads(_lib.runtime_describe(self._open()))
 
     def load(
         self, model: PathLike, progress: Optional[ProgressCallable] = None, cancel: Optional[Cancel] = None
     ) -> Model:
-        """Loads a bundle, a foreign checkpoint (.pth, .npz, .safetensors) or the model of that id in models()."""
+        """Loads a bundle, a folder with one, a foreign checkpoint (.pth, .npz, .safetensors), or models() by id."""
         with _Control(progress, cancel) as control:
             return Model(_make(_lib.model_free, _lib.model_load, self._open(), _path(model, "model"), control))
 
@@ -656,7 +658,7 @@ class Volume:
         return _geometry(_lib.volume_geometry, self._handle)
 
     def describe(self) -> dict:
-        """{"origin": path, series or "memory", "geometry": {...}, "series": None or {"study_uid", "series_uid", ...}}"""
+        """{"origin": path, series or "memory", "geometry": {...}, "series": None or {"study_uid", ...}}"""
         return json.loads(_lib.volume_describe(self._handle))
 
     def array(self) -> np.ndarray:
@@ -728,7 +730,7 @@ class Labelmap:
         """uint8 [slices, rows, columns], 0 = background: the library's own memory, read-only, which the array keeps."""
         count = c_size_t()
         address = _lib.labelmap_voxels(self._handle, byref(count))
-        memory = (c_uint8 * count.value).from_address(address)
+        memory: Any = (c_uint8 * count.value).from_address(address)
         memory.handle = self._handle  # lives as long as arrays that show this memory
         return np.frombuffer(memoryview(memory).toreadonly(), np.uint8).reshape(self.geometry.shape)
 
@@ -848,13 +850,20 @@ def _geometry(function: Any, handle: _Handle) -> Geometry:
 
 
 def _labels(count: Any, function: Any, handle: _Handle) -> list[Label]:
-    def code(of: Any) -> Optional[Code]:
-        return Code(of.value.decode(), of.scheme.decode(), of.meaning.decode()) if of.value else None
+    def code(of: Any) -> Code:
+        return Code(of.value.decode(), of.scheme.decode(), of.meaning.decode())
+
+    def optional(of: Any) -> Optional[Code]:
+        return code(of) if of.value else None
 
     labels = []
     for index in range(count(handle)):
         out = _sized(_LabelInfo)
         _call(function, handle, index, byref(out))
-        codes = map(code, (out.category, out.type, out.modifier, out.region))
-        labels.append(Label(out.value, out.name.decode(), tuple(out.rgb), *codes))
+        name, rgb = out.name.decode(), tuple(out.rgb)
+        labels.append(
+            Label(
+                out.value, name, rgb, code(out.category), code(out.type), optional(out.modifier), optional(out.region)
+            )
+        )
     return labels

@@ -1,4 +1,5 @@
 """3D Slicer's module "TransUNet (interactive)": segments a volume with a model, and gives the Segment Editor its effect."""
+
 import os
 
 import ctk
@@ -26,9 +27,7 @@ class TransUNetInteractive(ScriptedLoadableModule):
             "Segments a volume with a TransUNet model, with a preview of the slice that is shown. The same is an effect of "
             "the Segment Editor. Research use only, not for clinical use."
         )
-        parent.acknowledgementText = (
-            "Chen J. et al., TransUNet: Transformers Make Strong Encoders for Medical Image Segmentation, arXiv:2102.04306."
-        )
+        parent.acknowledgementText = "Chen J. et al., TransUNet: Transformers Make Strong Encoders for Medical Image Segmentation, arXiv:2102.04306."
         slicer.app.connect("startupCompleted()", register_effect)
 
 

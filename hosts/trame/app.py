@@ -4,6 +4,7 @@
 
 Needs Python 3.11 with `trame-slicer[standalone]`. Research use only, not for clinical use.
 """
+
 import argparse
 from pathlib import Path
 
@@ -62,7 +63,9 @@ class App(TrameApp):
         try:
             volumes = self.slicer.io_manager.load_volumes(files)
         except Exception as error:  # trame-slicer's reader raises what it comes across
-            raise ValueError(f"{path} cannot be read ({error}): give a file, or a folder of one DICOM series") from error
+            raise ValueError(
+                f"{path} cannot be read as a volume: give a file, or a folder of one DICOM series"
+            ) from error
         if len(volumes) != 1:
             raise ValueError(f"{path} holds {len(volumes)} volumes: give a file, or a folder of one DICOM series")
         self.slicer.display_manager.show_volume(volumes[0], do_reset_views=True)
@@ -70,7 +73,9 @@ class App(TrameApp):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Segment a volume in the browser. Research use only, not for clinical use.")
+    parser = argparse.ArgumentParser(
+        description="Segment a volume in the browser. Research use only, not for clinical use."
+    )
     parser.add_argument("--volume", type=Path, help="a volume file, or a folder of one DICOM series")
     parser.add_argument("--model", type=Path, help="a model file, offered beside those in the searched folders")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")

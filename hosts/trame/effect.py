@@ -1,4 +1,5 @@
 """The segment-editor effect "TransUNet" of trame-slicer: runs a model on the editor's volume, into its segmentation."""
+
 import sys
 from pathlib import Path
 

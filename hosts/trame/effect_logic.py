@@ -1,4 +1,5 @@
 """Between the effect and its panel: starts jobs, follows them on the server's event loop, shows what came out."""
+
 import asyncio
 
 from effect import SegmentationEffectTransUNet

@@ -1,4 +1,5 @@
 """The effect's panel in the segment editor."""
+
 from dataclasses import dataclass, field
 
 from trame.widgets.html import Div, Span, Tbody, Td, Th, Thead, Tr
@@ -46,8 +47,12 @@ class TransUNetEffectUI(FlexContainer):
         name = self._typed_state.name
         select = {"density": "compact", "hide_details": True, "variant": "outlined", "disabled": (name.running,)}
         with self:
-            VSelect(label="Model", v_model=(name.model,), items=(name.models,), classes="mb-2 transunet-model", **select)
-            VSelect(label="Device", v_model=(name.device,), items=("['auto', 'cpu', 'cuda']",), classes="mb-2", **select)
+            VSelect(
+                label="Model", v_model=(name.model,), items=(name.models,), classes="mb-2 transunet-model", **select
+            )
+            VSelect(
+                label="Device", v_model=(name.device,), items=("['auto', 'cpu', 'cuda']",), classes="mb-2", **select
+            )
             with FlexContainer(row=True, style="gap: 8px;"):
                 VBtn(
                     text="Run",
@@ -68,7 +73,9 @@ class TransUNetEffectUI(FlexContainer):
                 )
             with Div(v_if=(name.running,), classes="mt-2"):
                 Div("{{ " + name.stage + " }}", classes="text-caption")
-                VProgressLinear(model_value=(name.progress,), indeterminate=(f"{name.progress} === 0",), color="primary")
+                VProgressLinear(
+                    model_value=(name.progress,), indeterminate=(f"{name.progress} === 0",), color="primary"
+                )
             VAlert(
                 v_if=(name.error,),
                 text=(name.error,),
@@ -89,4 +96,3 @@ class TransUNetEffectUI(FlexContainer):
                     Td("{{ row.volume }}", classes="px-1 text-right")
                     Td("{{ row.mean }}", classes="px-1 text-right")
             Div("Research use only, not for clinical use.", classes="text-caption text-medium-emphasis mt-2")
-

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and what happens around every command.
 
 mod batch;
+mod computing;
 mod data;
 mod demo;
 mod devices;
@@ -164,23 +165,26 @@ fn read_line(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Co
     CommandLine::from_arg_matches_mut(&mut found).unwrap_or_else(|error| error.exit())
 }
 
-/// The command with the arguments' help from the manifest.
+/// The command with help from the manifest for arguments that have none of their own.
 fn described(mut command: clap::Command) -> clap::Command {
-    for module in manifest().map(|manifest| manifest.modules.as_slice()).unwrap_or_default() {
-        command = command.mut_subcommand(&module.command, |subcommand| {
-            let help = |name: &str| {
-                let parameter = module.parameters().find(|parameter| parameter.command_name() == Some(name))?;
-                let unset = parameter.unset.as_ref().map_or(String::new(), |unset| format!(" [default: {unset}]"));
-                Some(parameter.help.clone() + &unset)
-            };
+    let modules = manifest().map(|manifest| manifest.modules.as_slice()).unwrap_or_default();
+    // A batch segments.
+    let like = |name: &str| if name == "batch" { "segment" } else { name }.to_owned();
+    let names: Vec<String> = command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
+    for name in names {
+        let Some(module) = modules.iter().find(|module| module.command == like(&name)) else { continue };
+        let help = |argument: &str| {
+            let parameter = module.parameters().find(|parameter| parameter.command_name() == Some(argument))?;
+            let unset = parameter.unset.as_ref().map_or(String::new(), |unset| format!(" [default: {unset}]"));
+            Some(parameter.help.clone() + &unset)
+        };
+        command = command.mut_subcommand(name, |subcommand| {
             subcommand.mut_args(|argument| {
-                let name = argument
-                    .get_long()
-                    .map(str::to_owned)
-                    .or_else(|| argument.get_value_names().and_then(|names| names.first()).map(ToString::to_string));
-                match name.and_then(|name| help(&name)) {
-                    Some(text) => argument.help(text),
-                    None => argument,
+                let written = argument.get_long().map(str::to_owned);
+                let placeholder = || Some(argument.get_value_names()?.first()?.to_string());
+                match written.or_else(placeholder).and_then(|name| help(&name)) {
+                    Some(text) if argument.get_help().is_none() => argument.help(text),
+                    _ => argument,
                 }
             })
         });

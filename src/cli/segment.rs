@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use transunet::catalog;
-use transunet::device::{Device, DeviceChoice, cpu_threads};
 use transunet::model::Model;
 
+use super::computing::Computing;
 use super::failure::{About, Code, Outcome};
 use super::input::Input;
 use super::output::Output;
 use super::report::{Clock, Seconds};
 use super::work::Work;
-use super::{Session, devices, home};
+use super::{Session, home};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,10 +38,8 @@ pub struct Segment {
     model: PathBuf,
     #[command(flatten)]
     output: Output,
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
-    device: DeviceChoice,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    computing: Computing,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     #[arg(long)]
@@ -53,14 +51,11 @@ impl Segment {
         self.input.check()?;
         let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
         self.output.check(&self.input, &weights)?;
-        if let Some(threads) = self.threads {
-            cpu_threads(threads.into());
-        }
 
         let mut clock = Clock::start();
         let mut seconds = Seconds::default();
         let mut control = session.control();
-        let device = Device::open(self.device).about(Code::Device)?;
+        let device = self.computing.open()?;
         let volume = self.input.open(&mut control)?;
         seconds.read = clock.lap();
         let model = Model::load(&device, &weights).about(Code::Model)?;

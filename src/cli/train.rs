@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use transunet::atomic_file::folder_of;
-use transunet::device::{Device, DeviceChoice, cpu_threads};
 use transunet::train::config::TrainConfig;
 use transunet::train::learner::Step;
 use transunet::train::run::{self, Witness};
 use transunet::train::validate::Validation;
 
+use super::Session;
+use super::computing::Computing;
 use super::failure::{About, Code, Outcome};
-use super::{Session, devices};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,10 +45,8 @@ pub struct Train {
     seed: Option<u64>,
     #[arg(long)]
     resume: bool,
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
-    device: DeviceChoice,
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    computing: Computing,
 }
 
 impl Train {
@@ -57,11 +55,8 @@ impl Train {
         let settings = self.settings();
         let config =
             TrainConfig::layered(self.config.as_deref(), settings.as_deref(), data, output).about(Code::Input)?;
-        if let Some(threads) = self.threads {
-            cpu_threads(threads.into());
-        }
         let mut control = session.control();
-        let device = Device::open(self.device).about(Code::Device)?;
+        let device = self.computing.open()?;
         let base = self.config.as_deref().map_or(Path::new(""), folder_of);
         let mut plan = config.resolve(base, &device, &mut control).about(Code::Input)?;
         plan.command = std::env::args().collect::<Vec<_>>().join(" ");

@@ -146,16 +146,16 @@ impl TrainConfig {
         let mut config = match (alone, settings) {
             (Some(config), None) => config,
             _ => {
-                let mut layers = Vec::new();
-                if let Some(path) = path {
-                    layers.push((config::read_document(path)?, path.display().to_string()));
-                }
-                layers.push((settings.unwrap_or_default().to_owned(), "settings".into()));
-                if let (Some(data), Some(output), None) = (data, output, path) {
-                    let folders =
-                        serde_json::json!({ "data": { "folder": absolute(data)? }, "output": absolute(output)? });
-                    layers.insert(0, (folders.to_string(), "folders".into()));
-                }
+                let first = match path {
+                    Some(path) => (config::read_document(path)?, path.display().to_string()),
+                    None => {
+                        // Stand-ins that are redirected below.
+                        let data = data.map_or("", |_| "data: { folder: . }\n");
+                        let output = output.map_or("", |_| "output: .\n");
+                        (format!("{data}{output}"), "folders".into())
+                    }
+                };
+                let layers = [first, (settings.unwrap_or_default().to_owned(), "settings".into())];
                 config::layered(&layers, &[&["epochs", "steps"]])?
             }
         };

@@ -68,6 +68,9 @@ int main(int count, char **arguments) {
   /* Without a configuration: all that is not said is planned. */
   watch.steps = 0;
   options.resume = 0;
+  options.output_folder = NULL;
+  options.settings = "preset: tiny";
+  FAILS(transunet_train(runtime, NULL, &options, NULL, &model, &error), TRANSUNET_STATUS_CONFIG, "output");
   options.output_folder = arguments[4];
   options.settings = "preset: tiny\nsteps: 12\nvalidations: 1\nbatch: 2\n"
                      "architecture: { hidden: 16, heads: 2, layers: 1, mlp: 16 }";

@@ -23,9 +23,7 @@ pub fn said(output: &Output) -> String {
 /// Runs a program that must succeed.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, said(&output));
-    said(&output)
+    said(&crate::common::run(command))
 }
 
 pub fn transunet(arguments: &[&Path]) {

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 fn folder(variable: &str, default: &str) -> Option<PathBuf> {
     let path =
@@ -69,4 +69,19 @@ pub fn program(test: &str, name: &str) -> Option<Command> {
         skipped(test, name);
     }
     path.map(Command::new)
+}
+
+/// Runs `command`, which must succeed; its output tells why it did not.
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
 }

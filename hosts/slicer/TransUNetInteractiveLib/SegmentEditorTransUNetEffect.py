@@ -1,4 +1,5 @@
 """The Segment Editor effect "TransUNet": runs a model on the editor's source volume, into the editor's segmentation."""
+
 import os
 
 import qt

@@ -1,4 +1,5 @@
 """Opens the DICOM series that a volume node came from, so that its labels can become a DICOM SEG; else the node's voxels."""
+
 import numpy as np
 
 from .grid import Grid

@@ -1,4 +1,5 @@
 """A MRML volume node as voxels and a grid in LPS mm, or the reason why it cannot be segmented."""
+
 from dataclasses import dataclass
 
 import numpy as np

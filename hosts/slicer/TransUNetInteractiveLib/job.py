@@ -1,4 +1,5 @@
 """Work in a background thread, looked after from the thread that owns the user interface."""
+
 import threading
 
 

@@ -1,4 +1,5 @@
 """Finds transunet.py, the library's Python face: beside this file, or in ../../python as in the source and install trees."""
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Segments volume nodes and writes the result into segmentation nodes. Needs VTK and MRML, no Qt and no application."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,16 +48,24 @@ class Logic:
     def models(self):
         """What can be chosen: (id, name, tooltip) of each model in the searched folders; and reasons for those that fail."""
         listing = transunet.models()
-        choices = [(model["id"], model.get("name") or model["id"], model.get("intended_use") or "") for model in listing["models"]]
+        choices = [
+            (model["id"], model.get("name") or model["id"], model.get("intended_use") or "")
+            for model in listing["models"]
+        ]
         return choices, [f"{bad['path']}: {bad['reason']}" for bad in listing["unreadable"]]
 
     def start(self, source, model, device="auto", batch=0):
         """A Job whose result is the Result for the whole volume. `model` is an id of `models()` or a path."""
-        return Job(lambda progress, cancel: self._segment(source, model, device, batch, progress, cancel), transunet.Cancel())
+        return Job(
+            lambda progress, cancel: self._segment(source, model, device, batch, progress, cancel), transunet.Cancel()
+        )
 
     def start_preview(self, source, model, point_ras, device="auto"):
         """A Job whose result is the Result for the slice through `point_ras` (mm, the volume's own frame)."""
-        return Job(lambda progress, cancel: self._preview(source, model, point_ras, device, progress, cancel), transunet.Cancel())
+        return Job(
+            lambda progress, cancel: self._preview(source, model, point_ras, device, progress, cancel),
+            transunet.Cancel(),
+        )
 
     def _load(self, model, device):
         if device != self._device:
@@ -78,7 +87,15 @@ class Logic:
         labelmap = model.segment(volume, batch=batch, progress=progress, cancel=cancel)
         rows = table(labelmap)
         return Result(
-            source, _name(model), tuple(labelmap.labels), labelmap.array, source.grid, rows, True, labelmap, no_dicom_seg
+            source,
+            _name(model),
+            tuple(labelmap.labels),
+            labelmap.array,
+            source.grid,
+            rows,
+            True,
+            labelmap,
+            no_dicom_seg,
         )
 
     def _preview(self, source, model, point_ras, device, progress, cancel):

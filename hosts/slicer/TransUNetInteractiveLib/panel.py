@@ -1,4 +1,5 @@
 """The widgets that the module and the Segment Editor effect share: model, device, preview, run, cancel, result."""
+
 import qt
 import slicer
 
@@ -49,7 +50,9 @@ class Panel:
 
         buttons = qt.QHBoxLayout()
         layout.addLayout(buttons)
-        self._preview_button = self._button(buttons, "Preview slice", "Segments the slice that is shown", self.start_preview)
+        self._preview_button = self._button(
+            buttons, "Preview slice", "Segments the slice that is shown", self.start_preview
+        )
         self._run_button = self._button(buttons, "Run", "Segments the whole volume", self.start)
         self._cancel_button = self._button(buttons, "Cancel", "Stops, and changes nothing", self.cancel)
         self._bar = qt.QProgressBar()
@@ -95,7 +98,11 @@ class Panel:
     # settings, as texts that a parameter node can keep
 
     def settings(self):
-        return {"model": self._model.currentData or "", "file": self._file.currentPath, "device": self._device.currentText}
+        return {
+            "model": self._model.currentData or "",
+            "file": self._file.currentPath,
+            "device": self._device.currentText,
+        }
 
     def set_settings(self, model, file, device):
         for widget in (self._model, self._file, self._device):
@@ -187,7 +194,9 @@ class Panel:
         self._preview_node = show(result, volume)
         self._preview_node.SetSaveWithScene(False)
         if not result.exact:
-            self.tell("This model looks at the intensities of the whole volume: the result may differ a little from the preview.")
+            self.tell(
+                "This model looks at the intensities of the whole volume: the result may differ a little from the preview."
+            )
 
     def _remove_preview(self):
         if self._preview_node is not None:
@@ -208,7 +217,9 @@ class Panel:
         return point
 
     def save_dicom_seg(self):
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), "Save DICOM SEG", "segmentation.dcm", "DICOM (*.dcm)")
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), "Save DICOM SEG", "segmentation.dcm", "DICOM (*.dcm)"
+        )
         if not path:
             return
         try:
@@ -242,7 +253,9 @@ class Panel:
         self._cancel_button.enabled = not idle
         reason = self._result.no_dicom_seg if self._result is not None else "there is no result yet"
         self._save_button.enabled = idle and not reason
-        self._save_button.toolTip = f"Not possible: {reason}" if reason else "Writes the result beside the series it came from"
+        self._save_button.toolTip = (
+            f"Not possible: {reason}" if reason else "Writes the result beside the series it came from"
+        )
 
     def close(self):
         """Stops the work and waits for its end: the thread must not outlive the application."""
@@ -253,4 +266,3 @@ class Panel:
             while not job.poll(0.05):
                 pass
         self._remove_preview()
-

@@ -1,4 +1,5 @@
 """What the panel keeps in the scene."""
+
 import slicer
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 

@@ -1,4 +1,5 @@
 """Which part of a volume is enough to segment one slice of it as the whole volume would be."""
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Labels on a grid become segments of a vtkMRMLSegmentationNode: names, colours, codes, voxels in their place."""
+
 import numpy as np
 import slicer
 from vtk import vtkMatrix4x4
@@ -22,7 +23,9 @@ def terminology(label):
     def code(triplet):
         if triplet is None:
             return "^^"
-        return "^".join(text.translate(str.maketrans("~^|", "   ")) for text in (triplet.scheme, triplet.value, triplet.meaning))
+        return "^".join(
+            text.translate(str.maketrans("~^|", "   ")) for text in (triplet.scheme, triplet.value, triplet.meaning)
+        )
 
     return "~".join(
         [_CATEGORIES, code(label.category), code(label.type), code(label.modifier), _ANATOMY, code(label.region), "^^"]
@@ -85,7 +88,9 @@ def put(segmentation_node, model_name, labels, voxels, grid):
             index, before, look = segmentation.GetSegmentIndex(name), "", None
             if index >= 0:
                 look = _look(display, name)
-                before = segmentation.GetNthSegmentID(index + 1) if index + 1 < segmentation.GetNumberOfSegments() else ""
+                before = (
+                    segmentation.GetNthSegmentID(index + 1) if index + 1 < segmentation.GetNumberOfSegments() else ""
+                )
                 segmentation.RemoveSegment(name)
             segmentation.AddSegment(_segment(label, image), name, before)
             _set_look(display, name, look)
@@ -106,7 +111,10 @@ def _segment(label, image):
 def _look(display, name):
     if display is None:
         return None
-    return [getattr(display, f"GetSegment{what}")(name) for what in ("Visibility", "Opacity2DFill", "Opacity2DOutline", "Opacity3D")]
+    return [
+        getattr(display, f"GetSegment{what}")(name)
+        for what in ("Visibility", "Opacity2DFill", "Opacity2DOutline", "Opacity3D")
+    ]
 
 
 def _set_look(display, name, look):

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use transunet::Error;
 use transunet::catalog;
-use transunet::device::{Device, DeviceChoice, cpu_threads};
 use transunet::dicom::SeriesChoice;
 use transunet::model::Model;
 
+use super::computing::Computing;
 use super::failure::{About, Code, Failure, Outcome};
-use super::{Session, devices, home};
+use super::{Session, home};
 use folder::{ModelId, Settings};
 use plan::{Plan, Rules};
 use run::Run;
@@ -56,8 +56,6 @@ pub struct Batch {
     /// The folder for results; made if it is not there, taken up again if it is
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// One of the installed models by its name, a bundle, a checkpoint (.pth, .npz, .safetensors) with its description in a
-    /// .yaml beside it, or a folder with one of them
     #[arg(long, short, value_name = "MODEL")]
     model: PathBuf,
     /// Only series that fit these rules (or have this UID or number), such as modality=CT,description=venous; given more
@@ -88,13 +86,8 @@ pub struct Batch {
     /// Print what would be done with each series, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Where to compute: auto (CUDA if usable, else CPU), cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = devices::parse)]
-    device: DeviceChoice,
-    /// Threads that compute on the CPU, for all series together [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Slices per pass of the network; fewer need less memory [default: chosen by the library]
+    #[command(flatten)]
+    computing: Computing,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     /// Print the lines of the manifest instead of words
@@ -107,9 +100,6 @@ const FORMATS: [&str; 5] = ["dcm", "seg.nrrd", "nrrd", "nii.gz", "nii"];
 impl Batch {
     pub fn run(&self, session: &Session) -> Outcome {
         self.check_folders()?;
-        if let Some(threads) = self.threads {
-            cpu_threads(threads.into());
-        }
         let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
         let settings = self.settings(&weights)?;
         let run = Run { session, batch: self, settings: &settings, weights: &weights };
@@ -117,7 +107,7 @@ impl Batch {
             settings.check(&self.output)?;
             return run.rehearse(&self.plan(&settings, session)?);
         }
-        let device = Device::open(self.device).about(Code::Device)?;
+        let device = self.computing.open()?;
         let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let folder = folder::Folder::open(&self.output, &settings, self.shard)?;

@@ -1,7 +1,7 @@
 """The operator for longer chains between the SDK's own: chain.py CT MODEL FOLDER.
 
-The SDK's loader, selector, series-to-volume and SEG writer around TransUNetImageOperator; then every voxel of the SEG against
-what the library makes of the series itself, and the place of an image whose pixels are not square.
+The SDK's loader, selector, series-to-volume and SEG writer around TransUNetImageOperator; then every voxel of the SEG
+against what the library makes of the series itself, and the place of an image whose pixels are not square.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ for cuda in find_spec("nvidia").submodule_search_locations:
 
 import monai.deploy.core  # noqa: E402
 
-# The package imports every operator, and those that run networks of MONAI need torch: one that imports none takes its place.
+# The package imports every operator, and those of MONAI's networks need torch: one that imports none takes its place.
 operators = types.ModuleType("monai.deploy.operators")
 operators.__path__ = [str(Path(monai.deploy.core.__file__).parents[1] / "operators")]
 sys.modules[operators.__name__] = operators
@@ -107,7 +107,10 @@ for folder in (CT, oblong(FOLDER / "oblong")):
 for metadata, text in [
     ({}, "no affine"),
     ({"affine": np.eye(4)}, "no affine with a space"),
-    ({"affine": np.diag([1.0, 2, 3, 1]), "space": "LPS"}, "pixels are not square and the metadata lacks 'col_pixel_spacing'"),
+    (
+        {"affine": np.diag([1.0, 2, 3, 1]), "space": "LPS"},
+        "pixels are not square and the metadata lacks 'col_pixel_spacing'",
+    ),
 ]:
     try:
         volume_of(Image(np.zeros((2, 3, 4), np.float32), metadata))

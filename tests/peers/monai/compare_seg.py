@@ -1,4 +1,4 @@
-"""Compares DICOM SEG: compare_seg.py OURS THEIRS. Every segment and voxel as highdicom reads them, and what names the source."""
+"""Compares DICOM SEG: compare_seg.py OURS THEIRS. Segments, voxels and what names the source, as highdicom reads them."""
 
 import sys
 

@@ -110,6 +110,8 @@ def check_ctrl_c(_):
         raises(kind, "", PHANTOM.segment, LONG, **named)
         assert 0.25 < time.monotonic() - start < 10
 
+    # Python leaves SIGINT alone where its parent ignores it, as shells do for programs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupted(KeyboardInterrupt)
     interrupted(KeyboardInterrupt, progress=lambda event: None)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -202,6 +204,7 @@ def check_logs(_):
     unraisable = []
     sys.unraisablehook, hook = unraisable.append, sys.unraisablehook
     try:
+
         def fail(*_):
             raise ValueError("from on_log")
 
@@ -240,7 +243,10 @@ def check_training(folder):
 
     refused("holds a run already", RUNTIME.train, config)
     stopped = RUNTIME.train(
-        config, data=folder / "patients", output=folder / "other", progress=lambda event: event.stage != "train" or event.done < 2
+        config,
+        data=folder / "patients",
+        output=folder / "other",
+        progress=lambda event: event.stage != "train" or event.done < 2,
     )
     assert isinstance(stopped, transunet.Model) and (folder / "other/model.safetensors").exists()
     steps = []
@@ -254,7 +260,10 @@ def check_training(folder):
     same(refused("absent.yaml", RUNTIME.train, folder / "absent.yaml", status=200).name, "IO")
     config.write_text("nonsense: 1\n" + TINY)
     same(refused("nonsense", RUNTIME.train, config, status=110).name, "CONFIG")
-    same(refused("nonsense", RUNTIME.train, settings="nonsense: 1", data=folder, output=folder / "x", status=110).name, "CONFIG")
+    same(
+        refused("nonsense", RUNTIME.train, settings="nonsense: 1", data=folder, output=folder / "x", status=110).name,
+        "CONFIG",
+    )
     refused("data", RUNTIME.train, status=110)
     refused("settings: ", RUNTIME.train, settings={"steps": float("nan")})
     refused("settings: ", RUNTIME.train, settings={"steps": {1, 2}})
@@ -269,7 +278,14 @@ def check_training_from_settings(folder):
         "output": folder / "run",
         "split": {"validation": 0.34},
         "preset": "tiny",
-        "architecture": {"hidden": 16, "heads": 2, "layers": 1, "mlp": 16, "head_channels": 16, "decoder_channels": [16, 8, 8, 8]},
+        "architecture": {
+            "hidden": 16,
+            "heads": 2,
+            "layers": 1,
+            "mlp": 16,
+            "head_channels": 16,
+            "decoder_channels": [16, 8, 8, 8],
+        },
         "input": {"plane": "axial", "spacing": [8, 8]},
         "batch": 2,
         "steps": 2,

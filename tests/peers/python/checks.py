@@ -1,4 +1,4 @@
-"""What the checks of transunet.py share: where things are, how to expect a refusal, and a runner that reports every failure."""
+"""What the checks of transunet.py share: where things are, refusals, and a runner that reports every failure."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ COMMAND = os.environ["TRANSUNET_COMMAND"]
 
 
 def same(got, want):
-    assert got == want, f"got {got!r}, expected {want!r}"
+    assert got == want, f"got {repr(got):.2000}, expected {repr(want):.2000}"
 
 
 def raises(kind, text, call, *arguments, **named):

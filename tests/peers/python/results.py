@@ -51,7 +51,10 @@ def check_runtime(_):
 def check_models(folder):
     labels = MODEL_OF_DEMO.labels
     want = MODEL_OF_DEMO.describe()["labels"]
-    same([(label.value, label.name, list(label.rgb)) for label in labels], [(l["value"], l["name"], l["color"]) for l in want])
+    same(
+        [(label.value, label.name, list(label.rgb)) for label in labels],
+        [(label["value"], label["name"], label["color"]) for label in want],
+    )
     kidney = labels[1]
     same(kidney.type, transunet.Code("64033007", "SCT", "Kidney"))
     same((kidney.modifier, kidney.region), (("7771000", "SCT", "Left"), None))
@@ -117,16 +120,19 @@ def check_files(folder):
 
 def check_dicom_seg(folder):
     seg = folder / "l.dcm"
-    LABELS.write_dicom_seg(
-        seg, series_description="Bäuche", content_label="ORGANS", content_description="by a test", content_creator="Test^T",
-        series_number=77, deterministic=True,
-    )  # fmt: skip
-    first = seg.read_bytes()
-    LABELS.write_dicom_seg(
-        seg, series_description="Bäuche", content_label="ORGANS", content_description="by a test", content_creator="Test^T",
-        series_number=77, deterministic=True,
-    )  # fmt: skip
-    same(seg.read_bytes(), first)
+    contents = []
+    for _ in range(2):
+        LABELS.write_dicom_seg(
+            seg,
+            series_description="Bäuche",
+            content_label="ORGANS",
+            content_description="by a test",
+            content_creator="Test^T",
+            series_number=77,
+            deterministic=True,
+        )
+        contents.append(seg.read_bytes())
+    assert contents[0] == contents[1]
     file = pydicom.dcmread(seg)
     same((file.SeriesDescription, file.ContentLabel, file.ContentDescription), ("Bäuche", "ORGANS", "by a test"))
     same((str(file.ContentCreatorName), file.SeriesNumber), ("Test^T", 77))

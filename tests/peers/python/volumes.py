@@ -21,7 +21,12 @@ def check_every_type_and_order(_):
     for kind in KINDS:
         for order in "<>":
             array = numbers(kind).astype(np.dtype(kind).newbyteorder(order))
-            for view in (array, np.asfortranarray(array), np.repeat(array, 2, axis=2)[:, :, ::2], array[::-1, ::-1][::-1, ::-1]):
+            for view in (
+                array,
+                np.asfortranarray(array),
+                np.repeat(array, 2, axis=2)[:, :, ::2],
+                array[::-1, ::-1][::-1, ::-1],
+            ):
                 got = Volume.from_array(view).array()
                 assert got.dtype == np.float32 and got.flags.c_contiguous and got.flags.writeable
                 same(got.tolist(), array.astype(float).tolist())
@@ -135,8 +140,10 @@ def check_errors(folder):
     refused("progress: a int, expected a callable", Volume.open, DEMO / "ct", progress=7)
     refused("cancel: a int, expected a transunet.Cancel", Volume.open, DEMO / "ct", cancel=7)
     umlaut = folder / "Schädel ☃.nrrd"
-    umlaut.write_bytes(b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 1 1 1\nspace: LPS\nspace directions: (1,0,0) (0,1,0) "
-                       b"(0,0,1)\nspace origin: (0,0,0)\nencoding: raw\n\n\7")
+    umlaut.write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 1 1 1\nspace: LPS\nspace directions: (1,0,0) (0,1,0) "
+        b"(0,0,1)\nspace origin: (0,0,0)\nencoding: raw\n\n\7"
+    )
     same(float(Volume.open(umlaut).slice(0)[0, 0]), 7.0)
 
 

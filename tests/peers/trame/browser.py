@@ -3,6 +3,7 @@
 DEMO-FOLDER is what `transunet demo` leaves; TRANSUNET_MODELS names a folder with the demo's model. Leaves a screenshot. A
 failed check is an AssertionError.
 """
+
 import io
 import os
 import re
@@ -24,7 +25,12 @@ from vtk.util.numpy_support import vtk_to_numpy
 APP = Path(__file__).resolve().parents[3] / "hosts/trame/app.py"
 PATIENCE_S = 180  # as long as anything may take; everything is drawn without a GPU
 # Top, bottom, left, right of the views in the page.
-VIEWS = {"axial": (70, 860, 405, 915), "3d": (70, 335, 925, 1440), "coronal": (350, 605, 925, 1440), "sagittal": (620, 860, 925, 1440)}
+VIEWS = {
+    "axial": (70, 860, 405, 915),
+    "3d": (70, 335, 925, 1440),
+    "coronal": (350, 605, 925, 1440),
+    "sagittal": (620, 860, 925, 1440),
+}
 SLICES = ("axial", "coronal", "sagittal")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -50,7 +56,9 @@ def main(demo, chromium, picture):
             )
             page = browser.pages[0]
             elsewhere, faults = [], []
-            page.on("request", lambda request: elsewhere.append(request.url) if elsewhere_of(request.url, address) else None)
+            page.on(
+                "request", lambda request: elsewhere.append(request.url) if elsewhere_of(request.url, address) else None
+            )
             page.on("pageerror", lambda error: faults.append(str(error)))
             walk(page, address, truth, picture)
             assert not elsewhere, f"the page asks other machines: {elsewhere}"
@@ -91,9 +99,12 @@ def walk(page, address, truth, picture):
     shot = settled(page, lambda shot: painted(pixels(shot, hues), before))
     Image.fromarray(shot).save(picture, optimize=True)
 
-    rows = {row.split("\t")[0].strip(): row.split("\t")[1:] for row in page.locator(".transunet-table tbody tr").all_inner_texts()}
+    rows = {
+        row.split("\t")[0].strip(): row.split("\t")[1:]
+        for row in page.locator(".transunet-table tbody tr").all_inner_texts()
+    }
     assert set(rows) == set(truth), rows
-    for name, (_, mask, millilitres) in truth.items():
+    for name, (_, _, millilitres) in truth.items():
         assert abs(float(rows[name][0]) / millilitres - 1) < 0.05, (name, rows[name], millilitres)
 
     with page.expect_download(timeout=PATIENCE_S * 1000) as download, tempfile.TemporaryDirectory() as folder:
@@ -161,7 +172,9 @@ def read_segments(path):
         voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
         mask = np.zeros([128 if axis else 32 for axis in range(3)], bool)
         i, _, j, _, k, _ = image.GetExtent()
-        mask[k : k + voxels.shape[0], j : j + voxels.shape[1], i : i + voxels.shape[2]] = voxels == segment.GetLabelValue()
+        mask[k : k + voxels.shape[0], j : j + voxels.shape[1], i : i + voxels.shape[2]] = (
+            voxels == segment.GetLabelValue()
+        )
         matrix = vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
         found[segment.GetName()] = (segment.GetColor(), mask, mask.sum() * abs(matrix.Determinant()) / 1000)

@@ -1,4 +1,5 @@
 """Checks of the trame-slicer effect without a browser: usage DEMO-FOLDER MODEL. A failed check is an AssertionError."""
+
 import asyncio
 import sys
 from pathlib import Path
@@ -10,7 +11,11 @@ from app import App  # noqa: E402
 
 def state(app):
     editor = app.slicer.segmentation_editor
-    return list(editor.get_segment_ids()), editor.undo_stack.can_undo(), editor.active_segmentation_node.GetSegmentation().GetMTime()
+    return (
+        list(editor.get_segment_ids()),
+        editor.undo_stack.can_undo(),
+        editor.active_segmentation_node.GetSegmentation().GetMTime(),
+    )
 
 
 async def main(demo, model):

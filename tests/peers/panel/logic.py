@@ -2,6 +2,7 @@
 
 DEMO-FOLDER is what `transunet demo` leaves. A failed check is an AssertionError.
 """
+
 import itertools
 import os
 import sys
@@ -55,7 +56,10 @@ def places(demo):
             same_segments(found, segments_of(scenes.read_segmentation(result)), 1e-4)
 
             # The same patient, so the same labels, whatever the order of its voxels.
-            back = {name: np.transpose(np.flip(s[3], [2 - m for m in range(3) if flips[m]]), _inverse(axes)) for name, s in found.items()}
+            back = {
+                name: np.transpose(np.flip(s[3], [2 - m for m in range(3) if flips[m]]), _inverse(axes))
+                for name, s in found.items()
+            }
             reference = reference or back
             assert all((back[name] == reference[name]).all() for name in reference), (axes, flips)
 
@@ -102,7 +106,11 @@ def previews(demo, hippocampus):
     """A previewed slice is the whole result's slice."""
     voxels, to_lps = patient(demo)
     logic = Logic()
-    for axes, flips in [((0, 1, 2), (False, False, False)), ((2, 0, 1), (True, False, True)), ((1, 2, 0), (False, True, True))]:
+    for axes, flips in [
+        ((0, 1, 2), (False, False, False)),
+        ((2, 0, 1), (True, False, True)),
+        ((1, 2, 0), (False, True, True)),
+    ]:
         turned, affine = posed(voxels, to_lps, axes, flips)
         scene = slicer.vtkMRMLScene()
         node = add_volume(scene, turned, affine)
@@ -272,7 +280,11 @@ def refusals(demo):
     node = add_volume(scene, voxels[:2], to_lps)
     logic = Logic()
     was = state(scene)
-    refusal(lambda: segment(logic, node, os.path.join(demo, "missing.safetensors")), "missing.safetensors", "Check that the file")
+    refusal(
+        lambda: segment(logic, node, os.path.join(demo, "missing.safetensors")),
+        "missing.safetensors",
+        "Check that the file",
+    )
     refusal(lambda: segment(logic, node, os.path.join(demo, "ct", "slice-001.dcm")), "slice-001.dcm")
     far = logic.start_preview(grid.source(node), PHANTOM, [0, 0, 9000], "cpu")
     refusal(far.result, "does not show the volume")

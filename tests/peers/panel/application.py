@@ -2,6 +2,7 @@
 
 What it can show: every line of ours runs, in the order of a person's clicks. It says nothing about Qt and Slicer's own widgets.
 """
+
 import sys
 import types
 from unittest.mock import MagicMock
@@ -92,7 +93,9 @@ def stand_ins(scene):
     parameters = types.ModuleType("slicer.parameterNodeWrapper")
     parameters.parameterNodeWrapper = wrapper
     editor = types.ModuleType("SegmentEditorEffects")
-    editor.AbstractScriptedSegmentEditorEffect = type("Effect", (Base,), {"__init__": lambda self, e: setattr(self, "scriptedEffect", e)})
+    editor.AbstractScriptedSegmentEditorEffect = type(
+        "Effect", (Base,), {"__init__": lambda self, e: setattr(self, "scriptedEffect", e)}
+    )
     effects = MagicMock()
     for name, module in {
         "qt": qt, "ctk": ctk, loadable.__name__: loadable, parameters.__name__: parameters, "SegmentEditorEffects": editor,
@@ -104,7 +107,9 @@ def stand_ins(scene):
 
 def wrapper(described):
     """Fields of the class, kept as those of one node."""
-    kept = {name: getattr(described, name, "" if kind is str else None) for name, kind in described.__annotations__.items()}
+    kept = {
+        name: getattr(described, name, "" if kind is str else None) for name, kind in described.__annotations__.items()
+    }
 
     class Wrapped:
         def __init__(self, _node):
@@ -150,7 +155,9 @@ def the_module(module, scene, volume):
     widget = module.TransUNetInteractiveWidget()
     widget.setup()
     panel = widget._panel
-    assert [item[0] for item in panel._model.items][-1] == "File..." and len(panel._model.items) >= 3, panel._model.items
+    assert [item[0] for item in panel._model.items][-1] == "File..." and len(panel._model.items) >= 3, (
+        panel._model.items
+    )
     panel.start()
     assert "No volume is chosen" in panel._message.text
     widget._volume.setCurrentNode(volume)
@@ -160,7 +167,11 @@ def the_module(module, scene, volume):
     panel._file.currentPath = PHANTOM
     panel._device.index = 1
     panel._on_choice()
-    assert (widget._parameters.model, widget._parameters.modelFile, widget._parameters.device) == ("file", PHANTOM, "cpu")
+    assert (widget._parameters.model, widget._parameters.modelFile, widget._parameters.device) == (
+        "file",
+        PHANTOM,
+        "cpu",
+    )
     widget.enter()
     assert panel.settings() == {"model": "file", "file": PHANTOM, "device": "cpu"}, panel.settings()
 

@@ -1,4 +1,5 @@
 """What the checks of the Slicer logic share: volume nodes in any pose, segments read back by Slicer's own code."""
+
 import os
 import sys
 from pathlib import Path
