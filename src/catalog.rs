@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::config::{Plane, ValidationFigures};
 use crate::error::{Error, Result};
 use crate::manifest::manifest;
+use crate::train::run::{BEST, CHECKPOINT};
 use crate::weights::{Checkpoint, Kind};
 
 /// Endings of the names of weights files.
@@ -57,6 +58,10 @@ impl Catalog {
             let Ok(entries) = fs::read_dir(folder) else { continue };
             let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
             paths.sort();
+            // What a training run goes on from is not for use.
+            if folder.join(CHECKPOINT).exists() {
+                paths.retain(|path| !path.ends_with(CHECKPOINT) && !path.ends_with(BEST));
+            }
             for path in paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "safetensors")) {
                 match Listed::read(&path) {
                     Ok(Some(model)) if catalog.models.iter().all(|known| known.id != model.id) => {
@@ -96,7 +101,7 @@ impl Catalog {
 }
 
 impl Listed {
-    /// `None` for safetensors without a description, such as a run's checkpoint.
+    /// `None` for safetensors without a description.
     fn read(path: &Path) -> Result<Option<Self>> {
         let checkpoint = Checkpoint::open(path)?;
         if checkpoint.kind != Kind::Bundle {

@@ -168,5 +168,12 @@ fn models_are_found_by_name() {
     let several = run(root("models").to_str().unwrap(), "");
     assert!(several.contains("a folder with 2 bundles (hippocampus, phantom), expected one"), "{several}");
     assert!(run("share/transunet/models", "").contains("nothing.nii"));
+    // The folder of a training run holds one model, beside what the run goes on from.
+    for name in ["model", "best", "checkpoint"] {
+        fs::create_dir_all(folder.path().join("run")).unwrap();
+        let copy = folder.path().join("run").join(name).with_extension("safetensors");
+        fs::copy(root("models/phantom.safetensors"), copy).unwrap();
+    }
+    assert!(run("run", "").contains("nothing.nii"), "{}", run("run", ""));
     assert!(run("absent.safetensors", "").contains("absent.safetensors: cannot open"));
 }

@@ -23,8 +23,8 @@ use crate::network::initial_values;
 use crate::weights::{self, Checkpoint};
 
 /// Names in a run's folder.
-const CHECKPOINT: &str = "checkpoint.safetensors";
-const BEST: &str = "best.safetensors";
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+pub(crate) const BEST: &str = "best.safetensors";
 /// The result.
 pub const MODEL: &str = "model.safetensors";
 /// The settings with everything spelled out.
