@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use transunet::Error;
 use transunet::control::{Control, Progress, Stage};
 use transunet::dicom::{SegOptions, write_seg};
-use transunet::formats::{OutputKind, write_labels};
+use transunet::formats::{OutputKind, check_grid, write_labels};
 use transunet::labelmap::Labelmap;
 use transunet::picture::{Style, write_contact_sheet};
+use transunet::volume::Volume;
 
 use super::failure::{About, Code, Failure, Outcome};
 use super::input::Input;
@@ -81,6 +82,16 @@ impl Output {
                 continue;
             };
             return Err(Failure::new(Code::Usage, format!("{}: {conflict}", path.display()), "choose another name"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a volume whose grid some of the files could not hold.
+    pub fn check_grid(&self, volume: &Volume) -> Outcome {
+        for path in self.labels.iter().chain(&self.probabilities) {
+            if OutputKind::of(path).about(Code::Usage)? != OutputKind::DicomSeg {
+                check_grid(volume.geometry(), path).about(Code::Input)?;
+            }
         }
         Ok(())
     }
