@@ -4,7 +4,7 @@
 mod discs;
 #[path = "common/phantom.rs"]
 mod phantom;
-#[path = "batch/place.rs"]
+#[path = "common/place.rs"]
 mod place;
 
 use std::collections::BTreeSet;
