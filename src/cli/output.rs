@@ -85,6 +85,12 @@ impl Output {
         Ok(())
     }
 
+    /// The DICOM files, where they will be in the end.
+    pub fn dicom(&self) -> Vec<PathBuf> {
+        let is_dicom = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("dcm"));
+        self.places().into_iter().filter(is_dicom).collect()
+    }
+
     /// Writes all but probabilities and report.
     pub fn write(&self, labelmap: &Labelmap, control: &mut Control) -> Outcome {
         let total = self.labels.len() + usize::from(self.picture.is_some());
