@@ -1,7 +1,7 @@
 //! Peers that do wrong, each for one test: a web server that says what it is told to, and a DIMSE peer.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -10,8 +10,11 @@ use dicom::core::{DataElement, PrimitiveValue, VR};
 use dicom::dictionary_std::{tags, uids};
 use dicom::object::InMemDicomObject;
 use dicom::transfer_syntax::entries::IMPLICIT_VR_LITTLE_ENDIAN;
-use dicom_ul::association::{ServerAssociationOptions, SyncAssociation as _};
+use dicom_ul::association::ServerAssociationOptions;
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What a server was asked, heads and bodies in turn.
 pub type Asked = Arc<Mutex<Vec<String>>>;
@@ -39,11 +42,61 @@ pub fn web(answer: impl Fn(&str, &mut TcpStream) + Send + 'static) -> (String, A
     (address, asked)
 }
 
+/// A whole answer.
+pub fn answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
 /// A server that always says the same.
 pub fn says(status: &str, kind: &str, body: &[u8]) -> (String, Asked) {
-    let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
-    let answer = [head.as_bytes(), body].concat();
+    let answer = answer(status, kind, body);
     web(move |_, stream| drop(stream.write_all(&answer)))
+}
+
+/// Says the same to everyone who connects, asked or not; its address as that of a DIMSE peer.
+pub fn blunt(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(answer);
+            // An end with bytes unread would be a reset, which may overtake the answer.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    format!("dimse://X@127.0.0.1:{port}")
+}
+
+/// The same over TLS, with a key and its certificate (PEM).
+pub fn encrypted(pem: &[u8], answer: Vec<u8>) -> String {
+    let certificate = CertificateDer::from_pem_slice(pem).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pem).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![certificate], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = ServerConnection::new(config.clone()).unwrap();
+            let mut reader = BufReader::new(StreamOwned::new(connection, stream.unwrap()));
+            let mut line = String::new();
+            // Who does not trust us says no more.
+            while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            if line == "\r\n" {
+                let stream = reader.get_mut();
+                stream.write_all(&answer).unwrap();
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    address
 }
 
 /// A server that listens and says nothing.

@@ -14,6 +14,8 @@ pub struct Parts<R> {
     /// Read and not yet used.
     ahead: Vec<u8>,
     delimiter: Vec<u8>,
+    /// The delimiter behind the part (or before the first) is still to come.
+    within: bool,
     ended: bool,
 }
 
@@ -21,7 +23,7 @@ impl<R: Read> Parts<R> {
     pub fn new(source: R, boundary: &str) -> Self {
         // The first delimiter may stand at the very beginning.
         let ahead = b"\r\n".to_vec();
-        Parts { source, ahead, delimiter: [b"\r\n--", boundary.as_bytes()].concat(), ended: false }
+        Parts { source, ahead, delimiter: [b"\r\n--", boundary.as_bytes()].concat(), within: true, ended: false }
     }
 
     /// Goes to the next part, over what was not read of this one: its head, or `None` behind the last.
@@ -29,7 +31,9 @@ impl<R: Read> Parts<R> {
         if self.ended {
             return Ok(None);
         }
-        self.copy(&mut io::sink())?;
+        if self.within {
+            self.copy(&mut io::sink())?;
+        }
         while self.ahead.len() < 2 {
             self.fill()?;
         }
@@ -44,6 +48,7 @@ impl<R: Read> Parts<R> {
                 self.ahead.drain(..end + 4);
                 // An empty body may share its line end with the delimiter.
                 self.ahead.splice(..0, *b"\r\n");
+                self.within = true;
                 return Ok(Some(head));
             }
             if self.ahead.len() > LONGEST_HEAD {
@@ -60,6 +65,7 @@ impl<R: Read> Parts<R> {
             if let Some(at) = memmem::find(&self.ahead, &self.delimiter) {
                 out.write_all(&self.ahead[..at])?;
                 self.ahead.drain(..at + self.delimiter.len());
+                self.within = false;
                 return Ok(written + at as u64);
             }
             let sure = self.ahead.len().saturating_sub(self.delimiter.len() - 1);

@@ -59,8 +59,12 @@ pub fn fetch(web: &Web, content: &Content, access: &Access, folder: &Path, line:
 }
 
 fn broken_off(error: &io::Error, count: usize) -> Trouble {
-    let hint = "the connection broke or the server gave up; try again";
-    Trouble::peer(format!("the answer broke off within image {}: {}", count + 1, causes(error)), hint)
+    let text = causes(error);
+    let hint = match text.contains("timeout") {
+        true => "--timeout SECONDS waits longer",
+        false => "the connection broke or the server gave up; try again",
+    };
+    Trouble::peer(format!("the answer broke off within image {}: {text}", count + 1), hint)
 }
 
 /// Fills the file of image `count` (from 0).

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderValue, Response, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, ResponseExt as _, SendBody};
 
 use super::address::Web;
 use super::multipart::parameter;
@@ -38,17 +38,15 @@ pub struct Server<'a> {
 
 impl<'a> Server<'a> {
     pub fn new(web: &'a Web, access: &'a Access) -> Result<Self> {
-        let mut config = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(web.is_encrypted())
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            .redirect_auth_headers(RedirectAuthHeaders::Never)
+            .tls_config(encryption(access.authorities.as_deref(), web.is_encrypted())?)
             .user_agent(concat!("transunet/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(access.patience))
             .timeout_per_read(Some(access.patience))
             .timeout_per_write(Some(access.patience));
-        if web.is_encrypted() {
-            config = config.tls_config(encryption(access.authorities.as_deref())?);
-        }
         if access.secret.is_some() && !web.is_encrypted() && !web.is_loopback() {
             log::warn!("{}: {AUTHORIZATION} is sent without encryption", web.base);
         }
@@ -61,7 +59,14 @@ impl<'a> Server<'a> {
         if let Some(secret) = self.secret {
             request = request.header(header::AUTHORIZATION, secret);
         }
-        request.call().map_err(|error| unreachable_because(&error))
+        let response = request.call().map_err(|error| unreachable_because(&error))?;
+        let place = response.get_uri().to_string();
+        let closed = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if closed && self.secret.is_some() && !place.starts_with(&self.web.base) {
+            let message = format!("the server leads to {}, which is not shown the secret", tame(&place));
+            return Err(Trouble::peer(message, "use that address, if it is to be trusted"));
+        }
+        Ok(response)
     }
 
     /// The answer to `body`, of `length` bytes.
@@ -81,8 +86,8 @@ impl<'a> Server<'a> {
     }
 }
 
-/// The system's authorities, and those of `more`.
-fn encryption(more: Option<&[u8]>) -> Result<TlsConfig> {
+/// The system's authorities, and those of `more`; without any only `needed` encryption is refused.
+fn encryption(more: Option<&[u8]>, needed: bool) -> Result<TlsConfig> {
     let system = rustls_native_certs::load_native_certs();
     let mut trusted: Vec<_> = system.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     for item in more.iter().flat_map(|pem| parse_pem(pem)) {
@@ -90,7 +95,7 @@ fn encryption(more: Option<&[u8]>) -> Result<TlsConfig> {
             trusted.push(certificate);
         }
     }
-    if trusted.is_empty() {
+    if trusted.is_empty() && needed {
         return Err(Trouble::peer(
             "no certificates of authorities are installed here, so that no server can be trusted",
             "install the system's (Debian: ca-certificates), or name a file with --ca-file",
