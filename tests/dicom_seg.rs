@@ -12,7 +12,7 @@ use dicom::object::{InMemDicomObject, OpenFileOptions, open_file};
 use serde_json::json;
 use transunet::Error;
 use transunet::control::{Control, Flow};
-use transunet::dicom::{Instance, SegOptions, Series, write_seg};
+use transunet::dicom::{Instance, PixelSource, SegOptions, Series, write_seg};
 use transunet::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 use transunet::labelmap::{Algorithm, Labelmap};
 use transunet::labels::{Code, Label};
@@ -30,6 +30,7 @@ fn series_of(folder: &Path) -> Series {
             let path = entry.unwrap().path();
             let header = OpenFileOptions::new().read_until(tags::PIXEL_DATA).open_file(&path).ok()?.into_inner();
             let instance = Instance {
+                frame: None,
                 path,
                 sop_class_uid: word(&header, tags::SOP_CLASS_UID),
                 sop_instance_uid: word(&header, tags::SOP_INSTANCE_UID),
@@ -65,6 +66,9 @@ fn series_of(folder: &Path) -> Series {
         description: String::new(),
         geometry: geometry.unwrap(),
         instances,
+        resampled: false,
+        aside: Vec::new(),
+        pixels: PixelSource::default(),
         header,
     }
 }
@@ -85,6 +89,7 @@ fn made_series(slices: usize) -> Series {
         Geometry::new([23, 38, slices], [0.7, 1.3, 2.0 + 1.0 / 3.0], [-11.123456789, 200.0 / 3.0, -1e-9], direction);
     let geometry = geometry.unwrap();
     let instances = (0..slices).map(|k| Instance {
+        frame: None,
         path: PathBuf::from(format!("{k}.dcm")),
         sop_class_uid: uids::MR_IMAGE_STORAGE.into(),
         sop_instance_uid: format!("1.2.826.0.1.3680043.8.498.{}", 1000 + k),
@@ -118,6 +123,9 @@ fn made_series(slices: usize) -> Series {
         description: "made".into(),
         instances: instances.collect(),
         geometry,
+        resampled: false,
+        aside: Vec::new(),
+        pixels: PixelSource::default(),
         header,
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use transunet::Error;
 use transunet::control::{Control, Progress, Stage};
 use transunet::dicom::{SegOptions, write_seg};
-use transunet::formats::{OutputKind, write_labels};
+use transunet::formats::{OutputKind, check_grid, write_labels};
 use transunet::labelmap::Labelmap;
 use transunet::picture::{Style, write_contact_sheet};
+use transunet::volume::Volume;
 
 use super::failure::{About, Code, Failure, Outcome};
 use super::input::Input;
@@ -89,6 +90,16 @@ impl Output {
     pub fn dicom(&self) -> Vec<PathBuf> {
         let is_dicom = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("dcm"));
         self.places().into_iter().filter(is_dicom).collect()
+    }
+
+    /// Refuses a volume whose grid some of the files could not hold.
+    pub fn check_grid(&self, volume: &Volume) -> Outcome {
+        for path in self.labels.iter().chain(&self.probabilities) {
+            if OutputKind::of(path).about(Code::Usage)? != OutputKind::DicomSeg {
+                check_grid(volume.geometry(), path).about(Code::Input)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes all but probabilities and report.

@@ -73,12 +73,13 @@ impl Segment {
         let mut seconds = Seconds::default();
         let mut control = session.control();
         let device = self.computing.open()?;
-        let (input, _images) = self.input.fetched(&access, &mut control)?;
-        let volume = input.open(&mut control)?;
-        seconds.read = clock.lap();
         let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
+        let usual = model.config().input.series_choice().about(Code::Model)?;
+        let (input, _images) = self.input.fetched(&access, &mut control)?;
+        let volume = input.open(&usual, &mut control)?;
+        seconds.read = clock.lap();
 
         let sending = Sending { targets: &targets, access: &access };
         let work = Work { model: &model, path: &weights, batch: self.batch, output: &self.output, sending };

@@ -35,6 +35,7 @@ impl Work<'_> {
         control: &mut Control,
     ) -> Outcome<Report> {
         let Work { model, output, .. } = self;
+        output.check_grid(volume)?;
         let options =
             SegmentOptions { batch: self.batch.map(usize::from), probabilities: output.probabilities.clone() };
         let labelmap = infer::segment(model, volume, &options, control).or_else(|error| {

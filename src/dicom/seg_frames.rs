@@ -48,13 +48,13 @@ fn shared(plan: &Plan) -> InMemDicomObject {
     let thickness = copied(&plan.series.header, tags::SLICE_THICKNESS)
         .and_then(|element| element.to_float64().ok())
         .filter(|thickness| thickness.is_finite() && *thickness > 0.0)
-        .unwrap_or(geometry.spacing[2]);
+        .unwrap_or(geometry.slice_distance());
     item([
         sequence(
             tags::PIXEL_MEASURES_SEQUENCE,
             vec![item([
                 decimals(tags::SLICE_THICKNESS, &[thickness]),
-                decimals(tags::SPACING_BETWEEN_SLICES, &[geometry.spacing[2]]),
+                decimals(tags::SPACING_BETWEEN_SLICES, &[geometry.slice_distance()]),
                 // Distance of rows, then distance of columns (PS3.3 section 10.7.1.3).
                 decimals(tags::PIXEL_SPACING, &[geometry.spacing[1], geometry.spacing[0]]),
             ])],

@@ -29,6 +29,8 @@ pub struct Settings {
     pub file_formats: Vec<String>,
     pub picture: bool,
     pub report: bool,
+    /// What becomes of a tilted series.
+    pub tilt: String,
     /// Version that began the folder.
     pub transunet: String,
 }

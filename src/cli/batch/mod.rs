@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use transunet::Error;
 use transunet::catalog;
-use transunet::dicom::SeriesChoice;
+use transunet::dicom::{SeriesChoice, Tilt};
 use transunet::model::Model;
+use transunet::weights::Checkpoint;
 
 use super::computing::Computing;
 use super::failure::{About, Code, Failure, Outcome};
@@ -63,6 +64,8 @@ pub struct Batch {
     /// than once, any of them
     #[arg(long, value_name = "RULES")]
     series: Vec<SeriesChoice>,
+    #[arg(long, value_name = "HOW", default_value = Tilt::NAMES[0], value_parser = PossibleValuesParser::new(Tilt::NAMES))]
+    tilt: String,
     /// Only series of these modalities
     #[arg(long, value_name = "MODALITY", value_delimiter = ',')]
     modality: Vec<String>,
@@ -119,20 +122,24 @@ impl Batch {
         let run = Run { session, batch: self, settings: &settings, weights: &weights, sending };
         if self.dry_run {
             settings.check(&self.output)?;
-            return run.rehearse(&self.plan(&settings, session)?);
+            return run.rehearse(&self.plan(&settings, &weights, session)?);
         }
         let device = self.computing.open()?;
         let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let folder = folder::Folder::open(&self.output, &settings, self.shard)?;
-        let plan = self.plan(&settings, session)?;
+        let plan = self.plan(&settings, &weights, session)?;
         run.work(&plan, &model, folder)
     }
 
-    fn plan(&self, settings: &Settings, session: &Session) -> Outcome<Plan> {
+    fn plan(&self, settings: &Settings, weights: &Path, session: &Session) -> Outcome<Plan> {
         let Settings { series_formats, file_formats, .. } = settings;
-        let (series, modalities) = (&self.series, &self.modality);
-        let rules = Rules { series, modalities, series_formats, file_formats, shard: self.shard };
+        let tilt = self.tilt.parse().about(Code::Usage)?;
+        // Without rules of the caller's, those of the model hold.
+        let series =
+            if self.series.is_empty() { usual_series(weights).about(Code::Model)? } else { self.series.clone() };
+        let (series, modalities) = (&series, &self.modality);
+        let rules = Rules { series, tilt, modalities, series_formats, file_formats, shard: self.shard };
         Plan::of(&self.input, &rules, &mut session.control())
     }
 
@@ -155,6 +162,7 @@ impl Batch {
             file_formats,
             picture: self.picture,
             report: self.report,
+            tilt: self.tilt.clone(),
             transunet: env!("CARGO_PKG_VERSION").into(),
         })
     }
@@ -175,6 +183,12 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// What the model says of the series it is for; none if it says nothing.
+fn usual_series(weights: &Path) -> transunet::Result<Vec<SeriesChoice>> {
+    let (config, _) = Checkpoint::open(weights)?.describe()?;
+    config.input.series.iter().map(|_| config.input.series_choice()).collect()
 }
 
 /// `path` without links, even if its last parts are not there yet.
