@@ -203,13 +203,21 @@ fn compressed_series_come_as_they_are_stored() {
             common::run(command.args(options).arg(&file).arg(to.join(file.file_name().unwrap())));
         }
         orthanc.load(&to);
+        let segmented = |input: &str| {
+            let output = bench.text("labels.nii");
+            bench.run(&["segment", input, "--model", &model(), "--output", &output, "--device", "cpu"]);
+            fs::read(output).unwrap()
+        };
+        let expected = segmented(from.to_str().unwrap());
+        assert!(expected[352..].iter().any(|label| *label != expected[352]), "labels that tell nothing");
         for address in [
             format!("{}/studies/{STUDY}/series/1.2.3.{n}", orthanc.web()),
             format!("{}/{STUDY}/1.2.3.{n}", orthanc.dimse()),
         ] {
-            let listed = json(&bench.run(&["info", &address, "--json"]));
-            assert_eq!(listed["series"][0]["size"], json!([7, 5, 4]), "{program} {options:?} {address}: {listed}");
-            assert_eq!(listed["series"][0]["problem"], Value::Null, "{program} {options:?} {address}: {listed}");
+            assert!(
+                segmented(&address) == expected,
+                "{program} {options:?} {address}: other labels than from the folder"
+            );
         }
     }
 }
@@ -500,12 +508,15 @@ fn addresses_that_are_none_are_refused_before_any_work() {
     assert!(!Path::new(&seg).exists());
 }
 
-/// Sends `signal` as Ctrl-C does, after the child has begun.
-fn interrupted(mut command: Command, after: Duration) -> (Output, Duration) {
+/// Presses Ctrl-C, so many times, after the child has begun.
+fn interrupted(mut command: Command, after: Duration, times: usize) -> (Output, Duration) {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(after);
     let start = Instant::now();
-    common::run(Command::new("kill").args(["-INT", &child.id().to_string()]));
+    for _ in 0..times {
+        // What has ended already cannot be told again.
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
+    }
     let output = child.wait_with_output().unwrap();
     (output, start.elapsed())
 }
@@ -531,13 +542,17 @@ fn a_stop_takes_effect_within_a_second() {
         (&["send", &seg, "--to", &silent], "may have stored it all the same"),
         (&["send", &seg, "--to", &dimse], "may have stored it all the same"),
     ] {
-        let (output, took) = interrupted(bench.command(arguments), Duration::from_millis(700));
+        let (output, took) = interrupted(bench.command(arguments), Duration::from_millis(700), 1);
         let text = hosts::said(&output);
         assert_eq!(output.status.code(), Some(130), "{arguments:?}: {text}");
         assert!(text.contains(part), "{arguments:?}: {text}");
         assert!(took < Duration::from_secs(1), "{arguments:?}: {took:?}");
         bench.nothing_is_left();
     }
+    // Out at once, and still nothing of the patient is left.
+    let (output, _) = interrupted(bench.command(&["info", &fetch]), Duration::from_millis(700), 2);
+    assert_eq!(output.status.code(), Some(130), "{}", hosts::said(&output));
+    bench.nothing_is_left();
 }
 
 #[test]

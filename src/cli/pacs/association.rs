@@ -83,10 +83,12 @@ impl<'a> Association<'a> {
             options = options.with_role_selection(*class, false, true);
         }
         line.check()?;
-        let inner = match options.establish((peer.host.as_str(), peer.port)) {
+        let mut inner = match options.establish((peer.host.as_str(), peer.port)) {
             Err(UpperLayer::NoAcceptedPresentationContexts { .. }) => return Ok(None),
             established => established.map_err(|error| not_opened(&error))?,
         };
+        // Small commands must not wait for what follows; without it all is only slower.
+        let _ = inner.inner_stream().set_nodelay(true);
         line.alive()?;
         let context = |context: &dicom_ul::pdu::PresentationContextNegotiated| Context {
             id: context.id,
@@ -200,7 +202,7 @@ impl<'a> Association<'a> {
                         AbortRQSource::ServiceProvider(reason) => format!(": {reason}"),
                         AbortRQSource::ServiceUser | AbortRQSource::Reserved => String::new(),
                     };
-                    return Err(Trouble::peer(format!("the peer aborted the association{reason}"), LOG));
+                    return Err(Trouble::peer(format!("the peer aborted the association{reason}"), ABORTED));
                 }
                 _ => return Err(Trouble::peer("the peer ended the association too early", LOG)),
             }
@@ -223,6 +225,7 @@ impl<'a> Association<'a> {
 }
 
 pub const ODD: &str = "this is a fault of the peer, or of transunet; `-vv` shows more";
+const ABORTED: &str = "it may not allow this to the title of this side (--calling); its log says more";
 const LOG: &str = "the peer's log says more";
 
 struct Bounded(Vec<u8>);

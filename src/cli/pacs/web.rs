@@ -116,9 +116,13 @@ pub fn authorities(path: &Path) -> std::result::Result<Vec<u8>, String> {
 }
 
 fn unreachable_because(error: &ureq::Error) -> Trouble {
-    let text = causes(error);
+    let text = match error {
+        ureq::Error::Io(error) => causes(error),
+        error => causes(error),
+    };
     let hint = match error {
         ureq::Error::HostNotFound => "check the host's name",
+        _ if text.contains("lookup") => "check the host's name",
         ureq::Error::Timeout(_) => "--timeout SECONDS waits longer; is this the right host and port?",
         ureq::Error::RequireHttpsOnly(_) => "the server leads from https to http, which is not followed",
         _ if text.contains("UnknownIssuer") => "--ca-file FILE names the certificate of the hospital's own authority",
