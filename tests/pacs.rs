@@ -629,7 +629,7 @@ fn memory_does_not_grow_with_the_series() {
 #[test]
 fn the_library_opens_no_socket() {
     let imports = |file: &Path| {
-        let Some(mut nm) = common::program("pacs_library", "nm") else { return None };
+        let mut nm = common::program("pacs_library", "nm")?;
         let text = hosts::said(&common::run(nm.args(["-D", "--undefined-only"]).arg(file)));
         let symbol = |line: &str| Some(line.split_whitespace().nth(1)?.split('@').next()?.to_owned());
         Some(text.lines().filter_map(symbol).collect::<Vec<_>>())

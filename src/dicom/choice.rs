@@ -72,6 +72,27 @@ impl SeriesChoice {
         self.against(series).is_empty()
     }
 
+    /// What speaks for a series (`Ok`), or against it and all of its volumes.
+    pub fn judge(&self, series: &SeriesSummary) -> std::result::Result<Vec<String>, Vec<String>> {
+        let against = self.against(&series.traits());
+        if !against.is_empty() {
+            return Err(against);
+        }
+        let SeriesChoice::Rules(rules) = self else { return Ok(Vec::new()) };
+        let mut reasons: Vec<String> = rules.iter().filter_map(|rule| rule.judge(&series.traits()).ok()).collect();
+        // What keeps a series from being read is told when it is.
+        if let Ok((stacks, _)) = series.stacks() {
+            let fitting = stacks.iter().find(|stack| self.against_stack(stack).is_empty());
+            match (fitting, stacks.first()) {
+                (Some(stack), _) => reasons.extend(rules.iter().filter_map(|rule| rule.judge_stack(stack).ok())),
+                (None, Some(first)) => return Err(self.against_stack(first)),
+                (None, None) => {}
+            }
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        Ok(reasons)
+    }
+
     /// What speaks against a volume of a series that fits.
     pub(super) fn against_stack(&self, stack: &Stack) -> Vec<String> {
         match self {
@@ -112,6 +133,11 @@ pub(super) type Chosen<'a> = (&'a SeriesSummary, (Stack, Vec<Aside>));
 
 /// The one series and volume that `choice` means.
 pub(super) fn choose<'a>(scan: &'a Scan, choice: &SeriesChoice) -> Result<Chosen<'a>> {
+    if let SeriesChoice::Rules(_) = choice {
+        for series in scan.series.iter().filter(|series| series.refusal.is_none()) {
+            log::info!("series {}{}", series.series_uid, verdict(series, choice));
+        }
+    }
     let fitting: Vec<_> = scan.series.iter().filter(|series| choice.fits(&series.traits())).collect();
     let readable: Vec<_> = fitting.iter().copied().filter(|series| series.refusal.is_none()).collect();
     match (readable.as_slice(), fitting.as_slice()) {
@@ -132,15 +158,7 @@ pub(super) fn choose<'a>(scan: &'a Scan, choice: &SeriesChoice) -> Result<Chosen
 
 /// Of several series whose headers fit, the one that has a volume that fits.
 fn among<'a>(scan: &'a Scan, several: &[&'a SeriesSummary], choice: &SeriesChoice) -> Result<Chosen<'a>> {
-    let fits = |series: &SeriesSummary| match series.stacks() {
-        Ok((stacks, _)) => stacks.iter().any(|stack| choice.against_stack(stack).is_empty()),
-        Err(_) => false,
-    };
-    // Rules that ask for nothing but what headers say leave all of them.
-    let left: Vec<&SeriesSummary> = match choice {
-        SeriesChoice::Rules(_) => several.iter().copied().filter(|series| fits(series)).collect(),
-        _ => several.to_vec(),
-    };
+    let left: Vec<&SeriesSummary> = several.iter().copied().filter(|series| choice.judge(series).is_ok()).collect();
     match left.as_slice() {
         [one] => Ok((one, choice.pick(one)?)),
         [] => Err(Error::SeriesChoice(format!("no series fits {choice}; found:\n{}", judged(scan, choice)))),
@@ -213,19 +231,12 @@ fn judged(scan: &Scan, choice: &SeriesChoice) -> String {
 
 /// ": fits", or what speaks against a series or all of its volumes.
 fn verdict(series: &SeriesSummary, choice: &SeriesChoice) -> String {
-    if *choice == SeriesChoice::Only {
-        return String::new();
+    match choice.judge(series) {
+        _ if *choice == SeriesChoice::Only => String::new(),
+        Ok(reasons) if reasons.is_empty() => ": fits".into(),
+        Ok(reasons) => format!(": fits, {}", reasons.join("; ")),
+        Err(reasons) => format!(": {}", reasons.join("; ")),
     }
-    let mut against = choice.against(&series.traits());
-    if against.is_empty()
-        && let Ok((stacks, _)) = series.stacks()
-    {
-        let of_stacks: Vec<Vec<String>> = stacks.iter().map(|stack| choice.against_stack(stack)).collect();
-        if of_stacks.iter().all(|against| !against.is_empty()) {
-            against = of_stacks.into_iter().next().unwrap_or_default();
-        }
-    }
-    if against.is_empty() { ": fits".into() } else { format!(": {}", against.join("; ")) }
 }
 
 /// One line per series.

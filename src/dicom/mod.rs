@@ -30,7 +30,7 @@ mod uid;
 
 pub use aside::Aside;
 pub use choice::SeriesChoice;
-pub use rules::{Rule, SeriesTraits};
+pub use rules::{Judgement, Rule, SeriesTraits};
 pub use scan::{Scan, SeriesSummary, Unreadable, scan};
 pub use seg::{SegOptions, write_seg};
 pub use seg_grid::common_grid;

@@ -16,6 +16,9 @@ pub struct Rule {
     values: Vec<String>,
 }
 
+/// What speaks for a candidate, or what speaks against it.
+pub type Judgement = std::result::Result<String, String>;
+
 /// What a rule looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject {
@@ -75,21 +78,21 @@ enum Value<'a> {
 }
 
 impl Rule {
-    /// What speaks against a series; `Ok` too for what is known of its volumes only.
-    pub fn judge(&self, series: &SeriesTraits) -> std::result::Result<(), String> {
+    /// What speaks for a series, or against it; `Ok("")` for what is known of its volumes only.
+    pub fn judge(&self, series: &SeriesTraits) -> Judgement {
         let value = match self.subject {
             Subject::Modality => Value::Text(series.modality),
             Subject::Description => Value::Text(series.description),
             Subject::Number => series.number.map_or(Value::None, |number| Value::Number(number.into())),
             Subject::Body => Value::Text(series.body_part),
             Subject::Contrast => Value::Text(if series.contrast { "yes" } else { "no" }),
-            _ => return Ok(()),
+            _ => return Ok(String::new()),
         };
         self.judged(&value)
     }
 
-    /// What speaks against a volume of a series that [`Rule::judge`] let pass.
-    pub(super) fn judge_stack(&self, stack: &Stack) -> std::result::Result<(), String> {
+    /// The same of a volume, for what [`Rule::judge`] does not know.
+    pub(super) fn judge_stack(&self, stack: &Stack) -> Judgement {
         let number = |number: Option<f64>| number.map_or(Value::None, Value::Number);
         let value = match self.subject {
             Subject::Slices => Value::Number(stack.slices.len() as f64),
@@ -98,12 +101,12 @@ impl Rule {
             Subject::Volume => Value::Number(stack.number as f64),
             Subject::Key(Key::Type) => stack.name(Key::Type).map_or(Value::None, Value::Parts),
             Subject::Key(key) => stack.name(key).map_or(Value::None, Value::Text),
-            _ => return Ok(()),
+            _ => return Ok(String::new()),
         };
         self.judged(&value)
     }
 
-    fn judged(&self, value: &Value) -> std::result::Result<(), String> {
+    fn judged(&self, value: &Value) -> Judgement {
         let fits = match (self.relation, value) {
             (Relation::Equal, value) => self.values.iter().any(|wanted| self.same(wanted, value)),
             (Relation::Unequal, value) => !self.values.iter().any(|wanted| self.same(wanted, value)),
@@ -118,7 +121,7 @@ impl Rule {
             Value::Number(number) => number.to_string(),
             Value::None => "not stated".into(),
         };
-        if fits { Ok(()) } else { Err(format!("{name} is {found}, expected {self}")) }
+        if fits { Ok(format!("{name} is {found}")) } else { Err(format!("{name} is {found}, expected {self}")) }
     }
 
     fn same(&self, wanted: &str, value: &Value) -> bool {

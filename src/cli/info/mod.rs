@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use transunet::Error;
 use transunet::catalog;
+use transunet::dicom::SeriesChoice;
 use transunet::formats::VolumeKind;
 
-use super::failure::{About, Code, Outcome};
+use super::failure::{About, Code, Failure, Outcome};
 use super::pacs::{self, Connection};
 use super::{Session, terminal};
 
@@ -23,6 +24,7 @@ Examples:
   transunet info organs.safetensors        sizes, labels and provenance of a model
   transunet info weights.pth --json        the same of a checkpoint, for a script
   transunet info study/                    the series of a DICOM folder, with numbers and UIDs for --series
+  transunet info study/ --series modality=CT,slices>=40    which of them these rules choose, and why not the others
   transunet info organs.seg.nrrd           the labels of a segmentation and their volumes
   transunet info dimse://PACS@host:104/1.2.3   the series of a study on a PACS, whose images are fetched for it
                                                (see `transunet segment --help`)")]
@@ -30,6 +32,9 @@ pub struct Info {
     /// A bundle or checkpoint, a DICOM folder or file, a NIfTI or NRRD file, or an address of a PACS
     #[arg(value_name = "FILE|FOLDER|ADDRESS")]
     path: PathBuf,
+    /// Say of each series what speaks for it and against it by these rules, as --series of segment takes them
+    #[arg(long, value_name = "UID|NUMBER|RULES")]
+    series: Option<SeriesChoice>,
     #[command(flatten)]
     connection: Connection,
     /// Print JSON instead of words
@@ -45,14 +50,18 @@ impl Info {
             return Ok(());
         }
         let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source)).about(Code::Input)?;
-        let text = if metadata.is_dir() {
-            render(&series::Folder::read(path, &mut session.control())?, self.json)
+        let dicom = metadata.is_dir() || !(VolumeKind::of(path).is_some() || catalog::is_weights(path));
+        if self.series.is_some() && !dicom {
+            let text = format!("{}: there is no series to choose", path.display());
+            return Err(Failure::new(Code::Usage, text, "--series is for DICOM"));
+        }
+        let folder = || series::Folder::read(path, self.series.as_ref(), &mut session.control());
+        let text = if dicom {
+            render(&folder()?, self.json)
         } else if VolumeKind::of(path).is_some() {
             render(&volume::VolumeFile::read(path)?, self.json)
-        } else if catalog::is_weights(path) {
-            render(&model::ModelFile::read(path)?, self.json)
         } else {
-            render(&series::Folder::read(path, &mut session.control())?, self.json)
+            render(&model::ModelFile::read(path)?, self.json)
         };
         session.print(&text);
         Ok(())
@@ -64,7 +73,7 @@ impl Info {
         let folder = pacs::Folder::new()?;
         let (place, mut control) = (folder.place(0)?, session.control());
         pacs::fetch(&source, &access, &place, &mut control)?;
-        Ok(series::Folder::read(&place, &mut control)?.called(&self.path))
+        Ok(series::Folder::read(&place, self.series.as_ref(), &mut control)?.called(&self.path))
     }
 }
 

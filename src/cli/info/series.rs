@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use transunet::Error;
 use transunet::control::Control;
-use transunet::dicom::{self, SeriesSummary, SeriesVolume, Tilt};
+use transunet::dicom::{self, SeriesChoice, SeriesSummary, SeriesVolume, Tilt};
 use transunet::geometry::Geometry;
 
 use super::super::failure::{About, Code, Outcome};
@@ -47,6 +47,15 @@ struct Row {
     volumes: Vec<Part>,
     /// Why it cannot be segmented.
     problem: Option<String>,
+    /// By the rules that were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judgement: Option<Judgement>,
+}
+
+#[derive(Serialize)]
+struct Judgement {
+    fits: bool,
+    reasons: Vec<String>,
 }
 
 /// One of several volumes in a series.
@@ -67,12 +76,13 @@ struct Unreadable {
 }
 
 impl Folder {
-    pub fn read(path: &Path, control: &mut Control) -> Outcome<Self> {
+    /// `choice` judges the series, if there is one.
+    pub fn read(path: &Path, choice: Option<&SeriesChoice>, control: &mut Control) -> Outcome<Self> {
         let scan = dicom::scan(&[path], control).about(Code::Input)?;
         scan.any().about(Code::Input)?;
         Ok(Folder {
             path: path.to_path_buf(),
-            series: scan.series.iter().map(Row::of).collect(),
+            series: scan.series.iter().map(|summary| Row::of(summary, choice)).collect(),
             unreadable: scan
                 .unreadable
                 .into_iter()
@@ -89,7 +99,7 @@ impl Folder {
 }
 
 impl Row {
-    fn of(summary: &SeriesSummary) -> Self {
+    fn of(summary: &SeriesSummary, choice: Option<&SeriesChoice>) -> Self {
         let words = |error: Error| {
             let text = error.to_string();
             let place = format!("series {}: ", summary.series_uid);
@@ -122,6 +132,10 @@ impl Row {
             spacing_mm: geometry.map(|geometry| geometry.spacing),
             volumes: volumes.into_iter().map(Part::of).collect(),
             problem,
+            judgement: choice.map(|choice| match choice.judge(summary) {
+                Ok(reasons) => Judgement { fits: true, reasons },
+                Err(reasons) => Judgement { fits: false, reasons },
+            }),
         }
     }
 }
@@ -165,6 +179,11 @@ impl fmt::Display for Folder {
             writeln!(f, "{line}\n{indent}{}", row.series_uid)?;
             if let Some(problem) = &row.problem {
                 writeln!(f, "{indent}cannot be segmented: {problem}")?;
+            }
+            if let Some(Judgement { fits, reasons }) = &row.judgement {
+                let verdict = if *fits { "fits" } else { "does not fit" };
+                let colon = if reasons.is_empty() { "" } else { ": " };
+                writeln!(f, "{indent}{verdict}{colon}{}", reasons.join("; "))?;
             }
             if let Some(tilt) = row.tilt {
                 writeln!(f, "{indent}gantry tilt of {tilt:.1} degrees: labels stay on the source slices, see --tilt")?;
