@@ -625,6 +625,76 @@ fn memory_does_not_grow_with_the_series() {
     }
 }
 
+/// A program that is ended with the test.
+struct Running(std::process::Child);
+
+impl Running {
+    /// Starts a server and waits until it listens.
+    fn server(command: &mut Command, port: u16) -> Self {
+        let mut ended_with_us = Command::new("setpriv");
+        ended_with_us.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
+        let running = Running(ended_with_us.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let start = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn peers_of_dcmtk_are_understood_too() {
+    let bench = Bench::new();
+    let (port, database) = (orthanc::free_port(), bench.text("database"));
+    fs::create_dir(&database).unwrap();
+    let config = format!(
+        "NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 4\n\
+         HostTable BEGIN\nus = (TRANSUNET, localhost, 1)\nHostTable END\nVendorTable BEGIN\nVendorTable END\n\
+         AETable BEGIN\nARCHIVE {database} RW (20, 100mb) ANY\nAETable END\n"
+    );
+    fs::write(bench.at("archive.cfg"), config).unwrap();
+    let Some(mut archive) = common::program("pacs_dcmtk", "dcmqrscp") else { return };
+    let _archive = Running::server(archive.arg("-c").arg(bench.at("archive.cfg")), port);
+    let address = format!("dimse://ARCHIVE@127.0.0.1:{port}");
+    let (study, series) = demo_uids();
+    let images: Vec<_> = fs::read_dir(hosts::demo().join("ct")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut send = vec!["send", "--to", &address];
+    send.extend(images.iter().map(|path| path.to_str().unwrap()));
+    assert_eq!(bench.run(&send).lines().count(), images.len());
+    let seg = demo_file("segmentation.dcm");
+    bench.run(&["send", &seg, "--to", &address]);
+    let start = Instant::now();
+    for place in [format!("{address}/{study}/{series}"), format!("{address}/{study}")] {
+        let listed = json(&bench.run(&["info", &place, "--json"]));
+        assert_eq!(listed["series"].as_array().unwrap().len(), 1, "{listed}");
+        assert_eq!(listed["series"][0]["images"], images.len(), "{listed}");
+    }
+    // Acknowledgements that are held back cost 40 ms for each image.
+    println!("{} images from dcmqrscp, twice: {:.1?}", images.len(), start.elapsed());
+    bench.fails(&["info", &format!("{address}/{study}/1.2.3")], 3, &["there are no images of series 1.2.3"]);
+
+    // A peer that takes implicit VR alone.
+    let (port, received) = (orthanc::free_port(), bench.at("received"));
+    fs::create_dir(&received).unwrap();
+    let Some(mut store) = common::program("pacs_dcmtk", "storescp") else { return };
+    let _store = Running::server(store.args(["+xi", "-od"]).arg(&received).arg(port.to_string()), port);
+    bench.run(&["send", &seg, "--to", &format!("dimse://ANY@127.0.0.1:{port}")]);
+    let file = fs::read_dir(&received).unwrap().next().unwrap().unwrap().path();
+    let (ours, theirs) = (open_file(&seg).unwrap(), open_file(file).unwrap());
+    assert_eq!(theirs.meta().transfer_syntax(), uids::IMPLICIT_VR_LITTLE_ENDIAN);
+    let pixels = |object: &InMemDicomObject| object.element(tags::PIXEL_DATA).unwrap().to_bytes().unwrap().into_owned();
+    assert!(pixels(&ours) == pixels(&theirs));
+    assert_eq!(ours.iter().count(), theirs.iter().count());
+}
+
 /// Hosts that load the library load no network code with it: sockets are the command's.
 #[test]
 fn the_library_opens_no_socket() {
