@@ -1,4 +1,5 @@
 //! A real Orthanc with its DICOMweb plugin on loopback, of a test's own: configured, started, and ended with it.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::fs;
 use std::net::TcpListener;

@@ -55,14 +55,15 @@ impl<'a> Server<'a> {
 
     /// The answer to a request for what is at `path`, below the base.
     pub fn get(&self, path: &str, accept: &str) -> Result<Response<Body>> {
-        let mut request = self.agent.get(format!("{}{path}", self.web.base)).header(header::ACCEPT, accept);
+        let asked = format!("{}{path}", self.web.base);
+        let mut request = self.agent.get(&asked).header(header::ACCEPT, accept);
         if let Some(secret) = self.secret {
             request = request.header(header::AUTHORIZATION, secret);
         }
         let response = request.call().map_err(|error| unreachable_because(&error))?;
         let place = response.get_uri().to_string();
         let closed = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if closed && self.secret.is_some() && !place.starts_with(&self.web.base) {
+        if closed && self.secret.is_some() && place != asked {
             let message = format!("the server leads to {}, which is not shown the secret", tame(&place));
             return Err(Trouble::peer(message, "use that address, if it is to be trusted"));
         }
