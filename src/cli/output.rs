@@ -86,6 +86,12 @@ impl Output {
         Ok(())
     }
 
+    /// The DICOM files, where they will be in the end.
+    pub fn dicom(&self) -> Vec<PathBuf> {
+        let is_dicom = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("dcm"));
+        self.places().into_iter().filter(is_dicom).collect()
+    }
+
     /// Refuses a volume whose grid some of the files could not hold.
     pub fn check_grid(&self, volume: &Volume) -> Outcome {
         for path in self.labels.iter().chain(&self.probabilities) {
