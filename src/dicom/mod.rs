@@ -11,9 +11,7 @@ mod pixels;
 mod rle;
 mod scan;
 mod seg;
-mod seg_frames;
 mod seg_grid;
-mod seg_header;
 mod seg_pixels;
 mod seg_read;
 mod series;
@@ -22,7 +20,7 @@ mod uid;
 
 pub use choice::{SeriesChoice, SeriesTraits};
 pub use scan::{Scan, SeriesSummary, Unreadable, scan};
-pub use seg::{SegOptions, write_seg};
+pub use seg::{SegCompression, SegEncoding, SegOptions, write_seg};
 pub use seg_grid::common_grid;
 pub use seg_read::Seg;
 pub use series::{Instance, Series};
