@@ -44,7 +44,7 @@
 
 #define TRANSUNET_CONTROL_INIT {sizeof(transunet_control), NULL, NULL, NULL}
 #define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
-#define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL}
+#define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL, NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL}
 #define TRANSUNET_TRAIN_OPTIONS_INIT {sizeof(transunet_train_options), NULL, NULL, NULL, 0, 0}
 #define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0}
@@ -274,10 +274,16 @@ typedef struct transunet_label_info {
 typedef struct transunet_volume_options {
   size_t struct_size;
   /**
-   * Which DICOM series to take where there are several: its Series Instance UID, its Series Number, or rules that
-   * fit only one, such as "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
+   * Which DICOM series to take where there are several, and which volume of it: its Series Instance UID, its Series
+   * Number, or rules that must all fit, such as "modality=MR,description=t1,slices>=20" or "number=3,time=2". NULL = the
+   * only one.
    */
   const char *series;
+  /**
+   * What becomes of slices that are stacked askew (gantry tilt): "keep" (a sheared grid, labels on the source slices),
+   * "resample" (to a straight grid, with linear interpolation within each slice) or "refuse". NULL = "keep".
+   */
+  const char *tilt;
 } transunet_volume_options;
 
 /**
@@ -742,8 +748,11 @@ TRANSUNET_API void transunet_model_free(struct transunet_model *model);
 
 /**
  * Lists the DICOM series in a folder (any nesting, any names) or file, as JSON: {"series":[{"study_uid","series_uid",
- * "modality","description","number","images","rows","columns","refusal": why it cannot be opened or null}],
- * "unreadable":[{"path","reason"}],"skipped": number of other files}. Pixels are not read. `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
+ * "modality","description","number","images","rows","columns","body_part","contrast": true or false,"volumes":[{"rule":
+ * what picks it within its series,"description","images","geometry": {...} or null,"refusal": why it makes no grid or
+ * null}],"refusal": why it cannot be opened or null}],"unreadable":[{"path","reason"}],"skipped": number of other files}.
+ * Pixels are not read. `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO,
+ * DICOM_PARSE, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_series_list(const char *path,

@@ -50,9 +50,12 @@ pub struct ModelConfig {
 #[serde(
     deny_unknown_fields,
     default,
-    expecting = "a map with plane, orientation, size, spacing, context and intensity"
+    expecting = "a map with series, plane, orientation, size, spacing, context and intensity"
 )]
 pub struct Input {
+    /// Rules that choose the series where none is named, such as `modality=CT,thickness<=3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<String>,
     /// Which planes of the volume are the network's slices.
     pub plane: Plane,
     /// Where the network's columns, rows and slices point, such as "LPS"; `None` keeps the volume's own.

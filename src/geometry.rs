@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 
 pub type Vec3 = [f64; 3];
 
+/// Cosine up to which two axes count as orthogonal: rounding in files, no more.
+const SQUARE: f64 = 1e-3;
+
 /// The grid of a volume or label map.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Geometry {
@@ -24,6 +27,22 @@ impl Geometry {
     /// Checks that the grid is not empty, the spacing positive, the axes unit vectors that span space.
     /// Shear is refused: the axes must be orthogonal within 1e-3.
     pub fn new(size: [usize; 3], spacing: Vec3, origin: Vec3, direction: [Vec3; 3]) -> Result<Self> {
+        Geometry::checked(size, spacing, origin, direction, [SQUARE; 3])
+    }
+
+    /// A grid whose slices are stacked askew, as with a tilted gantry: rows and columns are orthogonal, and the k axis
+    /// leaves their normal by at most 60 degrees.
+    pub fn sheared(size: [usize; 3], spacing: Vec3, origin: Vec3, direction: [Vec3; 3]) -> Result<Self> {
+        let [row, column, through] = direction;
+        if dot(cross(row, column), through).abs() < 0.5 {
+            let text = "geometry: the k axis lies more than 60 degrees off the normal of the slices";
+            return Err(Error::Argument(text.into()));
+        }
+        Geometry::checked(size, spacing, origin, direction, [SQUARE, 1.0, 1.0])
+    }
+
+    /// `skew`: largest cosine between axes i and j, j and k, k and i.
+    fn checked(size: [usize; 3], spacing: Vec3, origin: Vec3, direction: [Vec3; 3], skew: [f64; 3]) -> Result<Self> {
         let refuse = |text: String| Err(Error::Argument(format!("geometry: {text}")));
         if size.contains(&0) {
             return refuse(format!("size {size:?} has a zero, expected at least one voxel along each axis"));
@@ -43,7 +62,7 @@ impl Geometry {
                 return refuse(format!("direction of axis {axis} has length {length}, expected 1"));
             }
             let cosine = dot(direction[axis], direction[(axis + 1) % 3]);
-            if cosine.abs() > 1e-3 {
+            if cosine.abs() > skew[axis] {
                 return refuse(format!("axes {axis} and {} are not orthogonal (cosine {cosine:.4})", (axis + 1) % 3));
             }
         }
@@ -75,6 +94,24 @@ impl Geometry {
     /// Never true: [`Geometry::new`] refuses empty grids.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether slices are stacked off their normal, so that the k axis is not orthogonal to them.
+    pub fn is_sheared(&self) -> bool {
+        let [row, column, through] = self.direction;
+        dot(row, through).abs() > SQUARE || dot(column, through).abs() > SQUARE
+    }
+
+    /// Angle between the k axis and the normal of the slices; 0 but for rounding unless the grid is sheared.
+    pub fn tilt_degrees(&self) -> f64 {
+        let [row, column, through] = self.direction;
+        dot(row, through).hypot(dot(column, through)).atan2(dot(cross(row, column), through).abs()).to_degrees()
+    }
+
+    /// Distance of neighbouring slices along their normal, in mm; `spacing[2]` but for sheared grids.
+    pub fn slice_distance(&self) -> f64 {
+        let [row, column, through] = self.direction;
+        self.spacing[2] * dot(cross(row, column), through).abs()
     }
 
     /// Volume of one voxel in cubic millimetres.

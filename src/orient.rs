@@ -173,6 +173,13 @@ impl Pose {
     }
 
     fn geometry(&self, source: &Geometry) -> Result<Geometry> {
+        if source.is_sheared() && self.axes[2] != 2 {
+            return Err(Error::DicomGeometry(
+                "slices are stacked askew (gantry tilt), and the model's slices lie across them: read the series with tilt \
+                 \"resample\""
+                    .into(),
+            ));
+        }
         let size = self.axes.map(|axis| source.size[axis]);
         let mut first = [0.0; 3];
         for (a, &axis) in self.axes.iter().enumerate() {
@@ -182,7 +189,8 @@ impl Pose {
             let axis = source.direction[self.axes[a]];
             if self.flipped[a] { axis.map(|x| -x) } else { axis }
         });
-        Geometry::new(size, self.axes.map(|axis| source.spacing[axis]), source.position(first), direction)
+        let make = if source.is_sheared() { Geometry::sheared } else { Geometry::new };
+        make(size, self.axes.map(|axis| source.spacing[axis]), source.position(first), direction)
     }
 }
 

@@ -90,7 +90,7 @@ fn a_tree_comes_to_results_and_reasons() {
         ("1.2.4", "DICOM_GEOMETRY", "missing"),
         ("1.2.5", "DICOM_PARSE", "truncated"),
         ("b/torn/7.dcm", "DICOM_PARSE", "truncated"),
-        ("1.2.8", "DICOM_UNSUPPORTED", "multi-frame"),
+        ("1.2.8", "DICOM_UNSUPPORTED", "12 frames in an image"),
         ("e/bad.nii.gz", "VOLUME_FORMAT", "bad.nii.gz"),
     ] {
         let line = manifest.about(what);

@@ -135,7 +135,7 @@ fn bad_command_lines_are_refused_before_any_work() {
         (&["segment", &ct, "--series", "2", "--model", &model, "--output", &nii], 2, "no series to choose"),
         (&["segment", &images, "--series", "CT", "--model", &model, "--output", &nii], 2, "expected a series UID"),
         (&["segment", &at("no.nii"), "--model", &model, "--output", &nii], 3, "no.nii: cannot open"),
-        (&["segment", &images, "--model", &model, "--output", &seg], 3, "not a DICOM file"),
+        (&["segment", &images, "--model", &model, "--output", &seg], 4, "expected .pth, .npz or .safetensors"),
         (&["segment", &ct, "--model", &at("no.pth"), "--output", &nii], 4, "no.pth: cannot open"),
         (
             &["segment", &ct, "--model", &model, "--output", &nii, "--device", "cpu"],

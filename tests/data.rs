@@ -179,7 +179,7 @@ fn dicom(set: &Folder, folder: &str, uid: &str, seg: Option<(&str, Label, usize)
     let phantom = Phantom { series_uid: uid.into(), ..Phantom::default() };
     phantom.write(&set.at(folder));
     let Some((path, label, at)) = seg else { return };
-    let choice = SeriesChoice::Uid(uid.into());
+    let choice = SeriesChoice::Uid(uid.into()).into();
     let series = Arc::new(Series::open(&[set.at(folder)], &choice, &mut Control::none()).unwrap());
     let mut voxels = vec![0; series.geometry.len()];
     voxels[at] = label.value;

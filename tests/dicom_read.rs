@@ -6,6 +6,7 @@ mod phantom;
 #[path = "common/read_back.rs"]
 mod read_back;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use dicom::object::InMemDicomObject;
 use phantom::{Phantom, put_number, put_text};
 use read_back::{as_pydicom_sees_it, check, check_folder, open, voxels};
 use transunet::control::{Cancel, Control, Flow, Stage};
-use transunet::dicom::{Series, SeriesChoice, scan};
+use transunet::dicom::{Series, SeriesChoice, SeriesOptions, Tilt, scan};
 use transunet::error::Error;
 
 #[test]
@@ -25,9 +26,95 @@ fn real_series_are_read_as_pydicom_reads_them() {
         "dicom-mr-sagittal-HFS",
         "dicom-mr-toshiba-oblique-sag30",
         "dicom-seg-liver-ct3/ct",
+        // Tilted by 18.5 degrees: the grid is sheared and its slices are the source's.
+        "dicom-ct-philips-tilt-minus18",
     ] {
         if let Some(folder) = common::data(set, set) {
-            as_pydicom_sees_it(set, &folder, &SeriesChoice::Only);
+            as_pydicom_sees_it(set, &folder, &SeriesOptions::default());
+        }
+    }
+}
+
+#[test]
+fn each_volume_of_a_series_is_read_as_pydicom_reads_it() {
+    for (set, key, volumes) in [
+        ("dicom-mr-fmri-timepoints", "time", &["1", "2", "3", "4", "5"][..]),
+        ("dicom-mr-3plane-localizer", "orientation", &["axial", "coronal", "sagittal"]),
+        ("dicom-enhanced-mr-siemens", "time", &["1", "2", "3", "4"]),
+    ] {
+        let Some(folder) = common::data(set, set) else { continue };
+        let mut seen = BTreeSet::new();
+        for value in volumes {
+            let rule = format!("{key}={value}");
+            let options = rule.parse::<SeriesChoice>().unwrap().into();
+            as_pydicom_sees_it(&format!("{set}, {rule}"), &folder, &options);
+            let series = Series::open(&[&folder], &options, &mut Control::none()).unwrap();
+            seen.extend(series.instances.iter().map(|one| (one.sop_instance_uid.clone(), one.frame)));
+        }
+        let found = scan(&[&folder], &mut Control::none()).unwrap();
+        let listed = found.series[0].volumes(Tilt::Keep).unwrap();
+        assert_eq!(listed.len(), volumes.len(), "{set}");
+        assert_eq!(listed.iter().map(|volume| volume.images).sum::<usize>(), seen.len(), "{set}: each slice once");
+        assert!(listed.iter().all(|volume| volume.geometry.is_ok() && volume.rule.starts_with(key)), "{listed:?}");
+    }
+}
+
+#[test]
+fn a_tilted_series_is_resampled_to_a_straight_grid_or_refused() {
+    let Some(folder) = common::data("tilt", "dicom-ct-philips-tilt-minus18") else { return };
+    let read = |tilt| {
+        let options = SeriesOptions { tilt, ..SeriesOptions::default() };
+        Series::open(&[&folder], &options, &mut Control::none())
+    };
+    let (kept, straight) = (read(Tilt::Keep).unwrap(), read(Tilt::Resample).unwrap());
+    assert!(kept.geometry.is_sheared() && !kept.resampled);
+    assert!((kept.geometry.tilt_degrees() - 18.5).abs() < 0.1);
+    assert!(!straight.geometry.is_sheared() && straight.resampled);
+    assert!((straight.geometry.spacing[2] - kept.geometry.slice_distance()).abs() < 1e-6);
+    let slices = kept.geometry.slices();
+    assert_eq!(straight.geometry.slices(), slices);
+    // Drift along the rows of 2.5 mm sin(18.5 degrees) a slice; a straight slice has the same values at the same places.
+    let drift = (slices - 1) as f64 * 2.5 * 18.5f64.to_radians().sin() / kept.geometry.spacing[1];
+    assert_eq!(straight.geometry.rows(), kept.geometry.rows() + drift.ceil() as usize);
+    let (mut source, mut shifted) = (vec![0.0; kept.geometry.slice_len()], vec![0.0; straight.geometry.slice_len()]);
+    for k in [0, slices / 2, slices - 1] {
+        kept.decode_slice(k, &mut source).unwrap();
+        straight.decode_slice(k, &mut shifted).unwrap();
+        let mut compared = 0;
+        for (at, value) in shifted.iter().enumerate() {
+            let index = [at % straight.geometry.columns(), at / straight.geometry.columns(), k].map(|n| n as f64);
+            let [i, j, depth] = kept.geometry.index(straight.geometry.position(index));
+            assert!((depth - k as f64).abs() < 0.01, "{k}: slice {depth}");
+            let (row, column) = (j.floor(), i.round());
+            if row < 0.0 || row + 1.0 >= kept.geometry.rows() as f64 || (i - column).abs() > 1e-3 {
+                continue;
+            }
+            let pixel = |row: f64| f64::from(source[row as usize * kept.geometry.columns() + column as usize]);
+            let expected = pixel(row) + (j - row) * (pixel(row + 1.0) - pixel(row));
+            assert!((f64::from(*value) - expected).abs() < 1.0, "slice {k}, pixel {at}: {value}, expected {expected}");
+            compared += 1;
+        }
+        assert!(compared > kept.geometry.slice_len() * 9 / 10, "{compared}");
+    }
+    let error = read(Tilt::Refuse).unwrap_err().to_string();
+    assert!(error.contains("gantry tilt: slices are stacked 18.5 degrees off their normal"), "{error}");
+}
+
+/// dcm2niix 1.0.20220720 on the same file: columns of its affine in RAS mm, rows flipped.
+#[test]
+fn a_mosaic_is_the_volume_that_dcm2niix_makes_of_it() {
+    let Some(folder) = common::data("mosaic", "dicom-codecs-mr-one-image") else { return };
+    let series = open(&folder.join("1.dcm")).unwrap();
+    assert_eq!(series.geometry.size, [64, 64, 35]);
+    for (index, ras) in [
+        ([0.0, 63.0, 0.0], [104.0, -58.684_310_9, -84.798_034_7]),
+        ([1.0, 63.0, 0.0], [104.0 - 3.25, -58.684_310_9, -84.798_034_7]),
+        ([0.0, 62.0, 0.0], [104.0, -58.684_310_9 + 3.230_990_65, -84.798_034_7 + 0.350_997_895]),
+        ([0.0, 63.0, 34.0], [104.0, -58.684_310_9 - 34.0 * 0.388_797_671, -84.798_034_7 + 34.0 * 3.578_943_25]),
+    ] {
+        let [x, y, z] = series.geometry.position(index);
+        for (ours, theirs) in [-x, -y, z].into_iter().zip(ras) {
+            assert!((ours - theirs).abs() < 1e-4, "{index:?}: {ours} and {theirs}");
         }
     }
 }
@@ -40,14 +127,15 @@ fn series_of_one_study_are_chosen_by_uid_or_rule() {
     let found = scan(&[&folder], &mut Control::none()).unwrap();
     let [ref a, ref b] = found.series[..] else { panic!("{found:?}") };
     for series in [a, b] {
-        as_pydicom_sees_it(&series.description, &folder, &SeriesChoice::Uid(series.series_uid.clone()));
+        as_pydicom_sees_it(&series.description, &folder, &SeriesChoice::Uid(series.series_uid.clone()).into());
     }
     let error = open(&folder).unwrap_err();
     let Error::SeriesChoice(text) = error else { panic!("{error}") };
     for part in [&a.series_uid, &b.series_uid, "HippoCrop", "T1post", "22 images", "32 images", "choose one"] {
         assert!(text.contains(part), "{part} not in {text}");
     }
-    let by_rule = |rule: &str| Series::open(&[&folder], &rule.parse().unwrap(), &mut Control::none());
+    let by_rule =
+        |rule: &str| Series::open(&[&folder], &rule.parse::<SeriesChoice>().unwrap().into(), &mut Control::none());
     assert_eq!(by_rule("description=hippo").unwrap().instances.len(), 32);
     assert_eq!(by_rule("modality=MR,number=12").unwrap().instances.len(), 22);
     assert!(matches!(by_rule("modality=CT"), Err(Error::SeriesChoice(text)) if text.contains("no series fits")));
@@ -92,7 +180,7 @@ fn order_comes_from_positions_whatever_the_files_are_called() {
     let list = tempfile::tempdir().unwrap();
     let mut files = phantom.write(list.path());
     files.reverse();
-    let series = Series::open(&files, &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let series = Series::open(&files, &SeriesOptions::default(), &mut Control::none()).unwrap();
     assert_eq!(series.instances.len(), 4);
     let one = open(&files[0]).unwrap();
     assert_eq!((one.geometry.size, one.geometry.spacing[2]), ([7, 5, 1], 2.0));

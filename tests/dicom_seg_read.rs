@@ -17,7 +17,7 @@ use dicom::object::{FileMetaTableBuilder, InMemDicomObject, open_file};
 use phantom::{Phantom, put_number, put_text};
 use tempfile::TempDir;
 use transunet::control::Control;
-use transunet::dicom::{Seg, SegOptions, Series, SeriesChoice, common_grid, write_seg};
+use transunet::dicom::{Seg, SegOptions, Series, SeriesOptions, common_grid, write_seg};
 use transunet::formats::read_labels;
 use transunet::geometry::Geometry;
 use transunet::labelmap::{Algorithm, Labelmap};
@@ -25,7 +25,7 @@ use transunet::labels::{Code, Label};
 use transunet::volume::Volume;
 
 fn open_series(folder: &Path) -> Series {
-    Series::open(&[folder], &SeriesChoice::Only, &mut Control::none()).unwrap()
+    Series::open(&[folder], &SeriesOptions::default(), &mut Control::none()).unwrap()
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn files_of_highdicom_agree_with_pydicom() {
         }
     }
     // The one of a single frame lies on its image.
-    let series = Series::open(&[set.join("ct_image.dcm")], &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let series = Series::open(&[set.join("ct_image.dcm")], &SeriesOptions::default(), &mut Control::none()).unwrap();
     let seg = Seg::open(&paths[3]).unwrap();
     assert_eq!(seg.read(&series.geometry).unwrap(), seg.read(&common_grid(&[&seg]).unwrap()).unwrap());
 
@@ -162,7 +162,7 @@ impl Written {
 
 fn open_series_again(series: &Series) -> Series {
     let paths: Vec<&Path> = series.instances.iter().map(|instance| instance.path.as_path()).collect();
-    Series::open(&paths, &SeriesChoice::Only, &mut Control::none()).unwrap()
+    Series::open(&paths, &SeriesOptions::default(), &mut Control::none()).unwrap()
 }
 
 fn odd() -> Phantom {

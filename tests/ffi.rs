@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use transunet::Error;
 use transunet::control::Control;
-use transunet::dicom::{Series, SeriesChoice};
+use transunet::dicom::{Series, SeriesOptions};
 use transunet::ffi::*;
 use transunet::geometry::Geometry;
 use transunet::labelmap::{Algorithm, Labelmap};
@@ -285,7 +285,7 @@ fn writers_refuse_bad_paths_and_options() {
 
 /// A box of label 1 in a CT series.
 fn labelmap_of_series(folder: &Path) -> *mut transunet_labelmap {
-    let series = Series::open(&[folder], &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let series = Series::open(&[folder], &SeriesOptions::default(), &mut Control::none()).unwrap();
     let volume = Arc::new(Volume::from_series(Arc::new(series)));
     let [columns, rows, slices] = volume.geometry().size;
     let mut voxels = vec![0; columns * rows * slices];

@@ -9,7 +9,7 @@ use transunet::config::{ModelConfig, TrainingCard};
 use transunet::control::Control;
 use transunet::data::{Listing, Survey};
 use transunet::device::{Device, DeviceChoice};
-use transunet::dicom::{Series, SeriesChoice};
+use transunet::dicom::{Series, SeriesOptions};
 use transunet::geometry::Geometry;
 use transunet::infer::{SegmentOptions, segment};
 use transunet::labelmap::Labelmap;
@@ -86,7 +86,7 @@ fn the_hippocampus_model_scores_on_cases_it_did_not_train_with() {
 #[test]
 fn the_hippocampus_model_finds_its_way_in_a_dicom_series() {
     let Some(folder) = common::data("hippocampus model in DICOM", "dicom-mr-study1-hippocrop") else { return };
-    let series = Series::open(&[folder.join("HippoCrop")], &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let series = Series::open(&[folder.join("HippoCrop")], &SeriesOptions::default(), &mut Control::none()).unwrap();
     let volume = Arc::new(Volume::from_series(Arc::new(series)));
     let model = model("hippocampus.safetensors");
     let found = labels(&model, &volume);

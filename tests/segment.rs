@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use transunet::config::ModelConfig;
 use transunet::control::{Cancel, Control, Flow, Stage};
 use transunet::device::{Device, DeviceChoice};
-use transunet::dicom::{Series, SeriesChoice};
+use transunet::dicom::{Series, SeriesOptions};
 use transunet::error::Error;
 use transunet::formats;
 use transunet::geometry::Geometry;
@@ -199,7 +199,7 @@ fn what_cannot_be_segmented_is_refused() {
 #[test]
 fn a_series_gives_the_labels_of_its_voxels_on_every_plane() {
     let Some(folder) = common::data("series on every plane", "dicom-mr-study1-hippocrop/HippoCrop") else { return };
-    let series = Series::open(&[folder], &SeriesChoice::Only, &mut Control::none()).unwrap();
+    let series = Series::open(&[folder], &SeriesOptions::default(), &mut Control::none()).unwrap();
     let dicom = Arc::new(Volume::from_series(Arc::new(series)));
     let memory = Volume::from_memory(dicom.geometry().clone(), dicom.to_vec().unwrap(), "memory").unwrap();
     let memory = Arc::new(memory);

@@ -16,7 +16,7 @@ constexpr Parameter PARAMETERS[] = {TRANSUNET_MODULE_PARAMETERS(TRANSUNET_PARAME
 /// The one image that is segmented.
 struct Input {
   fs::path path;
-  std::string series;
+  SeriesOptions series;
   bool dicom;
 };
 
@@ -30,10 +30,10 @@ Input input_of(const Arguments &arguments) {
   if (folder.empty()) {
     if (!series.empty()) throw Refusal("--series is for --dicom_folder: " + volume.string() + " is one volume");
     if (!fs::is_regular_file(volume)) throw Refusal("--input_volume: " + volume.string() + " is not a file");
-    return {volume, series, false};
+    return {volume, {}, false};
   }
   if (!fs::is_directory(folder)) throw Refusal("--dicom_folder: " + folder.string() + " is not a folder");
-  return {folder, series, true};
+  return {folder, {series, arguments.text("tilt")}, true};
 }
 
 void want_outputs(const Arguments &arguments, const Input &input, const fs::path &model, Outputs &outputs) {

@@ -174,7 +174,7 @@ class _LabelInfo(ctypes.Structure):
 
 
 class _VolumeOptions(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("series", c_char_p)]
+    _fields_ = [("struct_size", c_size_t), ("series", c_char_p), ("tilt", c_char_p)]
 
 
 class _Geometry(ctypes.Structure):
@@ -594,15 +594,17 @@ class Volume:
         cls,
         path: PathLike,
         series: Optional[str] = None,
+        tilt: Optional[str] = None,
         progress: Optional[ProgressCallable] = None,
         cancel: Optional[Cancel] = None,
     ) -> Volume:
         """Opens a DICOM folder or file, a NRRD or a NIfTI file, which must stay while the volume is in use.
 
-        series: which DICOM series where there are several: Series Instance UID, Series Number, or rules that fit only
-        one, such as "modality=MR,description=t1,number=3".
+        series: which DICOM series where there are several, and which volume of it: Series Instance UID, Series Number,
+        or rules that must all fit, such as "modality=MR,description=t1,slices>=20" or "number=3,time=2".
+        tilt: what becomes of slices stacked askew: "keep" (usual), "resample" or "refuse".
         """
-        options = _sized(_VolumeOptions, series=_text(series, "series"))
+        options = _sized(_VolumeOptions, series=_text(series, "series"), tilt=_text(tilt, "tilt"))
         with _Control(progress, cancel) as control:
             arguments = _path(path, "path"), byref(options), control
             return cls(_make(_lib.volume_free, _lib.volume_open, *arguments))
@@ -612,12 +614,13 @@ class Volume:
         cls,
         paths: Sequence[PathLike],
         series: Optional[str] = None,
+        tilt: Optional[str] = None,
         progress: Optional[ProgressCallable] = None,
         cancel: Optional[Cancel] = None,
     ) -> Volume:
         """Opens the DICOM series that these files make; other files are not looked at."""
         files = (c_char_p * len(paths))(*(_path(path, "paths") for path in paths))
-        options = _sized(_VolumeOptions, series=_text(series, "series"))
+        options = _sized(_VolumeOptions, series=_text(series, "series"), tilt=_text(tilt, "tilt"))
         with _Control(progress, cancel) as control:
             arguments = files, len(paths), byref(options), control
             return cls(_make(_lib.volume_free, _lib.volume_open_files, *arguments))

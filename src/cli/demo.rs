@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use transunet::dicom::{SegOptions, Series, SeriesChoice, write_seg};
+use transunet::dicom::{SegOptions, Series, SeriesOptions, write_seg};
 use transunet::formats::write_labels;
 use transunet::labelmap::{Algorithm, Labelmap};
 use transunet::picture::{Style, write_contact_sheet};
@@ -107,7 +107,7 @@ fn make_patient(seed: u64, images: &Path, session: &Session) -> Outcome<(usize, 
     fs::create_dir_all(images).map_err(|source| Error::io(images, "create", source)).about(Code::Output)?;
     let phantom = Phantom::new(seed).about(Code::Other)?;
     let count = write_series(&phantom, images).about(Code::Output)?.len();
-    let series = Series::open(&[images], &SeriesChoice::Only, &mut session.control()).about(Code::Input)?;
+    let series = Series::open(&[images], &SeriesOptions::default(), &mut session.control()).about(Code::Input)?;
     let volume = Arc::new(Volume::from_series(Arc::new(series)));
     let algorithm = Algorithm { name: "ground truth".into(), version: env!("CARGO_PKG_VERSION").into() };
     Ok((count, Labelmap::new(volume, phantom.truth, labels(), algorithm).about(Code::Other)?))

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use transunet::Error;
 use transunet::control::Control;
-use transunet::dicom::{Series, SeriesChoice};
+use transunet::dicom::{Series, SeriesChoice, SeriesOptions, Tilt};
 use transunet::formats::{VolumeKind, read_volume};
 use transunet::volume::Volume;
 
@@ -17,6 +18,8 @@ pub struct Input {
     paths: Vec<PathBuf>,
     #[arg(long, value_name = "UID|NUMBER|RULES")]
     series: Option<SeriesChoice>,
+    #[arg(long, value_name = "HOW", default_value = Tilt::NAMES[0], value_parser = PossibleValuesParser::new(Tilt::NAMES).try_map(|how| how.parse::<Tilt>()))]
+    tilt: Tilt,
 }
 
 impl Input {
@@ -53,12 +56,15 @@ impl Input {
         self.paths.iter().find(|path| VolumeKind::of(path).is_some() && !path.is_dir()).map(PathBuf::as_path)
     }
 
-    /// Reads a volume file, or the headers of a series.
-    pub fn open(&self, control: &mut Control) -> Outcome<Arc<Volume>> {
+    /// Reads a volume file, or the headers of a series: the one that is named, else that which `usual` means.
+    pub fn open(&self, usual: &SeriesChoice, control: &mut Control) -> Outcome<Arc<Volume>> {
         let volume = match self.volume_file() {
             Some(path) => read_volume(path),
-            None => Series::open(&self.paths, &self.series.clone().unwrap_or_default(), control)
-                .map(|series| Volume::from_series(Arc::new(series))),
+            None => {
+                let choice = self.series.as_ref().unwrap_or(usual).clone();
+                let options = SeriesOptions { choice, tilt: self.tilt };
+                Series::open(&self.paths, &options, control).map(|series| Volume::from_series(Arc::new(series)))
+            }
         };
         volume.map(Arc::new).about(Code::Input)
     }

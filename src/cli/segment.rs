@@ -56,11 +56,12 @@ impl Segment {
         let mut seconds = Seconds::default();
         let mut control = session.control();
         let device = self.computing.open()?;
-        let volume = self.input.open(&mut control)?;
-        seconds.read = clock.lap();
         let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
+        let usual = model.config().input.series_choice().about(Code::Model)?;
+        let volume = self.input.open(&usual, &mut control)?;
+        seconds.read = clock.lap();
 
         let work = Work { model: &model, path: &weights, batch: self.batch, output: &self.output };
         let report = work.run(&volume, seconds, clock, &mut control)?;

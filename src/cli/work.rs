@@ -32,8 +32,12 @@ impl Work<'_> {
         control: &mut Control,
     ) -> Outcome<Report> {
         let Work { model, output, .. } = self;
-        let options =
-            SegmentOptions { batch: self.batch.map(usize::from), probabilities: output.probabilities.clone() };
+        output.check_grid(volume)?;
+        let options = SegmentOptions {
+            batch: self.batch.map(usize::from),
+            probabilities: output.probabilities.clone(),
+            keep_probabilities: output.needs_probabilities(),
+        };
         let labelmap = infer::segment(model, volume, &options, control).or_else(|error| {
             let part = match &error {
                 Error::Io { path, .. } if Some(path) == options.probabilities.as_ref() => Code::Output,

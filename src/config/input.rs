@@ -1,12 +1,18 @@
 //! What the network's input is made of: the frame that slices are seen in, and ranges of intensity.
 
 use super::{Input, Intensity, Plane};
+use crate::dicom::SeriesChoice;
 use crate::error::{Error, Result};
 
 /// A direction of the patient: axis of LPS (0 left, 1 posterior, 2 superior) and whether towards its negative end.
 pub type Towards = (usize, bool);
 
 impl Input {
+    /// Which series is meant where none is named.
+    pub fn series_choice(&self) -> Result<SeriesChoice> {
+        self.series.as_deref().unwrap_or_default().parse()
+    }
+
     /// Where the network's columns, rows and slices point; `None` keeps the volume's axes.
     ///
     /// Without an orientation a plane is seen as radiologists see it, with slices along the right-handed normal: axial LPS,

@@ -63,6 +63,9 @@ impl Faults {
         for error in [frame, input.intensity.check()].into_iter().filter_map(Result::err) {
             self.0.push(format!("input.{error}"));
         }
+        if let Err(error) = input.series_choice() {
+            self.add("input.series", error.to_string());
+        }
         if let Some(spacing) = input.spacing
             && !spacing.iter().all(|&mm| (1e-3..=1e3).contains(&mm))
         {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{grid, h5, npz};
-use crate::dicom::{Seg, Series, SeriesSummary};
+use crate::dicom::{Seg, Series, SeriesOptions, SeriesSummary};
 use crate::error::{Error, Result};
 use crate::formats::{LabelImage, read_labels, read_volume, whole_labels};
 use crate::geometry::{Geometry, Vec3};
@@ -56,7 +56,9 @@ impl ImageSource {
     pub fn read(&self) -> Result<Volume> {
         match self {
             ImageSource::File(path) => read_volume(path),
-            ImageSource::Series(series) => Ok(Volume::from_series(Arc::new(Series::from_summary(series)?))),
+            ImageSource::Series(series) => {
+                Ok(Volume::from_series(Arc::new(Series::from_summary(series, &SeriesOptions::default())?)))
+            }
             ImageSource::Stored(stored) => {
                 let (geometry, values) = stored.read("image")?;
                 Volume::from_memory(geometry, values, stored.to_string())

@@ -51,6 +51,8 @@ impl Read for Bytes {
 pub(super) struct PixelSpan {
     /// Offset of the element's tag, which ends the header.
     pub element: u64,
+    /// Offset of the value.
+    pub value: u64,
     /// Claimed length of the value; `None` when encapsulated.
     pub length: Option<u64>,
     pub vr: VR,
@@ -173,7 +175,7 @@ impl DicomFile {
             let length = header.length().get().map(u64::from);
             if open.is_empty() && tag >= tags::FLOAT_PIXEL_DATA && tag != ITEM {
                 if tag == tags::PIXEL_DATA {
-                    into.pixels = Some(PixelSpan { element, length, vr });
+                    into.pixels = Some(PixelSpan { element, value: self.position, length, vr });
                 }
                 return Ok(());
             }
@@ -234,7 +236,8 @@ impl DicomFile {
             .map_err(|error| parse_error(&self.path, "the data set", &error))
     }
 
-    fn skip(&mut self, count: u64) -> Result<()> {
+    /// Passes over `count` bytes.
+    pub fn skip(&mut self, count: u64) -> Result<()> {
         let skipped = match &mut self.bytes {
             Bytes::Plain(file) => file.seek_relative(i64::try_from(count).unwrap_or(i64::MAX)),
             Bytes::Inflated(stream) => io::copy(&mut stream.take(count), &mut io::sink()).map(|_| ()),

@@ -9,14 +9,19 @@ use dicom::encoding::Endianness;
 use dicom::encoding::text::{SpecificCharacterSet, TextCodec};
 
 use super::file::{DicomFile, Elements, PixelSpan};
+use super::mosaic::Mosaic;
+use super::slice::Marks;
 use crate::error::Error;
 use crate::geometry::Vec3;
 
 /// A value, or why there is none; the reason matters only if the value is needed.
 pub(super) type Field<T> = std::result::Result<T, String>;
 
+/// Private element of Siemens, behind the creator "SIEMENS CSA HEADER".
+const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);
+
 /// Elements that [`Header`] is made of.
-const WANTED: [Tag; 29] = [
+const WANTED: [Tag; 43] = [
     tags::SPECIFIC_CHARACTER_SET,
     tags::IMAGE_TYPE,
     tags::SOP_CLASS_UID,
@@ -46,6 +51,20 @@ const WANTED: [Tag; 29] = [
     tags::RESCALE_INTERCEPT,
     tags::RESCALE_SLOPE,
     tags::MODALITY_LUT_SEQUENCE,
+    tags::BODY_PART_EXAMINED,
+    tags::CONTRAST_BOLUS_AGENT,
+    tags::ECHO_TIME,
+    tags::TRIGGER_TIME,
+    tags::DIFFUSION_B_VALUE,
+    tags::TEMPORAL_POSITION_IDENTIFIER,
+    tags::FRAME_REFERENCE_TIME,
+    tags::ACQUISITION_NUMBER,
+    tags::ACQUISITION_DATE_TIME,
+    tags::ACQUISITION_DATE,
+    tags::ACQUISITION_TIME,
+    tags::CONTENT_DATE,
+    tags::CONTENT_TIME,
+    CSA_IMAGE_HEADER,
 ];
 
 /// How the stored pixels become modality values.
@@ -66,6 +85,17 @@ impl PixelFormat {
     /// Bytes of one uncompressed image.
     pub fn byte_len(&self) -> u64 {
         self.rows as u64 * self.columns as u64 * u64::from(self.allocated / 8)
+    }
+
+    /// With another slope and intercept, if they leave an image that f32 can hold.
+    pub fn rescaled(self, slope: f64, intercept: f64) -> Field<Self> {
+        if slope == 0.0 {
+            return Err("RescaleSlope (0028,1053) is 0, which erases the image".into());
+        }
+        if slope.abs() * 2f64.powi(self.stored as i32) + intercept.abs() > f64::from(f32::MAX) {
+            return Err(format!("RescaleSlope {slope} and RescaleIntercept {intercept} lead out of the range of f32"));
+        }
+        Ok(PixelFormat { slope, intercept, ..self })
     }
 
     /// Keeps a small file from making the reader allocate a huge image: no codec compresses real images so far.
@@ -90,6 +120,9 @@ pub(super) struct Header {
     pub modality: String,
     pub patient_id: String,
     pub description: String,
+    pub body_part: String,
+    /// Whether the image names a contrast agent.
+    pub contrast: bool,
     pub image_type: String,
     pub series_number: Option<i32>,
     pub instance_number: Option<i32>,
@@ -106,6 +139,11 @@ pub(super) struct Header {
     pub pixels: Option<PixelSpan>,
     /// Why PixelData cannot be what the header says.
     pub implausible: Option<String>,
+    pub marks: Marks,
+    /// Of an image whose type says that it is a mosaic.
+    pub mosaic: Option<Field<Mosaic>>,
+    /// Bytes of the file.
+    pub file_size: u64,
 }
 
 /// A file that is DICOM and cannot be used, with the series it belongs to if that much was readable.
@@ -158,6 +196,8 @@ impl Header {
             modality: values.text(tags::MODALITY),
             patient_id: values.text(tags::PATIENT_ID),
             description: values.text(tags::SERIES_DESCRIPTION),
+            body_part: values.text(tags::BODY_PART_EXAMINED),
+            contrast: !values.text(tags::CONTRAST_BOLUS_AGENT).is_empty(),
             image_type: values.text(tags::IMAGE_TYPE),
             series_number: values.integer(tags::SERIES_NUMBER),
             instance_number: values.integer(tags::INSTANCE_NUMBER),
@@ -171,6 +211,9 @@ impl Header {
             format,
             pixels: *pixels,
             implausible,
+            marks: Marks::of(values),
+            mosaic: values.mosaic(),
+            file_size: file.file_size,
         }
     }
 
@@ -185,7 +228,7 @@ impl Header {
     }
 
     /// An image of several frames, by its class.
-    fn is_multi_frame(&self) -> bool {
+    pub fn is_multi_frame(&self) -> bool {
         matches!(
             self.sop_class_uid.as_str(),
             uids::ENHANCED_CT_IMAGE_STORAGE
@@ -219,8 +262,12 @@ impl Header {
     pub fn refusal(&self) -> Option<String> {
         match self.no_image() {
             Some(reason) => Some(reason),
-            None if self.is_multi_frame() || self.frames > 1 => {
-                Some(format!("multi-frame ({} frames), not read yet", self.frames))
+            None if !self.is_multi_frame() && self.frames > 1 => {
+                let class = &self.sop_class_uid;
+                Some(format!(
+                    "{} frames in an image of SOP class {class}, which says of none where it lies",
+                    self.frames
+                ))
             }
             None if !self.photometric.starts_with("MONOCHROME") => {
                 Some(format!("photometric interpretation {:?}, only MONOCHROME1 and 2 are read", self.photometric))
@@ -231,7 +278,7 @@ impl Header {
 }
 
 /// Typed access to raw values.
-struct Values<'a> {
+pub(super) struct Values<'a> {
     raw: &'a BTreeMap<Tag, Vec<u8>>,
     endianness: Endianness,
     charset: SpecificCharacterSet,
@@ -249,7 +296,7 @@ impl<'a> Values<'a> {
     }
 
     /// The text, empty if absent; what the character set cannot decode is replaced, never an error.
-    fn text(&self, tag: Tag) -> String {
+    pub fn text(&self, tag: Tag) -> String {
         let Some(raw) = self.raw.get(&tag) else {
             return String::new();
         };
@@ -268,7 +315,7 @@ impl<'a> Values<'a> {
     }
 
     /// Exactly `N` finite decimal numbers.
-    fn numbers<const N: usize>(&self, tag: Tag, name: &str) -> Field<[f64; N]> {
+    pub fn numbers<const N: usize>(&self, tag: Tag, name: &str) -> Field<[f64; N]> {
         let text = self.text(tag);
         if text.is_empty() {
             return Err(format!("{name} is missing"));
@@ -278,6 +325,14 @@ impl<'a> Values<'a> {
         numbers
             .and_then(|numbers| numbers.try_into().ok())
             .ok_or_else(|| format!("{name} is {text:?}, expected {N} number{}", if N == 1 { "" } else { "s" }))
+    }
+
+    /// A finite FD, which is binary.
+    pub fn double(&self, tag: Tag) -> Option<f64> {
+        let bytes: [u8; 8] = self.raw.get(&tag)?.as_slice().try_into().ok()?;
+        let double =
+            if self.endianness == Endianness::Big { f64::from_be_bytes(bytes) } else { f64::from_le_bytes(bytes) };
+        double.is_finite().then_some(double)
     }
 
     /// An unsigned short (or a longer integer where writers err).
@@ -299,6 +354,11 @@ impl<'a> Values<'a> {
             return Ok(default);
         }
         self.numbers::<1>(tag, name).map(|[x]| x)
+    }
+
+    fn mosaic(&self) -> Option<Field<Mosaic>> {
+        let mosaic = self.text(tags::IMAGE_TYPE).split('\\').any(|part| part.trim() == "MOSAIC");
+        mosaic.then(|| Mosaic::parse(self.raw.get(&CSA_IMAGE_HEADER).map(Vec::as_slice).unwrap_or_default()))
     }
 
     /// PS3.3 C.7.6.3 (image pixel) and C.11.1 (modality LUT).
@@ -332,13 +392,7 @@ impl<'a> Values<'a> {
         }
         let slope = self.number_or(tags::RESCALE_SLOPE, "RescaleSlope (0028,1053)", 1.0)?;
         let intercept = self.number_or(tags::RESCALE_INTERCEPT, "RescaleIntercept (0028,1052)", 0.0)?;
-        if slope == 0.0 {
-            return Err("RescaleSlope (0028,1053) is 0, which erases the image".into());
-        }
-        if slope.abs() * 2f64.powi(stored as i32) + intercept.abs() > f64::from(f32::MAX) {
-            return Err(format!("RescaleSlope {slope} and RescaleIntercept {intercept} lead out of the range of f32"));
-        }
         let signed = representation == 1;
-        Ok(PixelFormat { rows, columns, allocated, stored, high_bit, signed, slope, intercept })
+        PixelFormat { rows, columns, allocated, stored, high_bit, signed, slope, intercept }.rescaled(slope, intercept)
     }
 }

@@ -1,20 +1,24 @@
-//! Slices in order on one regular grid, or the reason why they do not form one.
+//! Slices in order on one grid, or the reason why they do not form one.
 //!
 //! Frame: PS3.3 C.7.6.2.1.1. Slices are ordered by the projection of their position on cross(row, column).
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Display};
+use std::fmt::Debug;
 
-use super::header::{Field, Header};
+use super::header::Field;
+use super::slice::Slice;
+use super::tilt::{Shear, Tilt};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 
 /// Slices nearer than this lie at the same position: no scanner steps so finely, and positions are written in decimals.
-const SAME_POSITION: f64 = 0.001;
+pub(super) const SAME_POSITION: f64 = 0.001;
 /// Positions rounded to a tenth of a millimetre stray by 0.05 mm from an even grid; a little more is let pass.
 const ROUNDING: f64 = 0.06;
 /// Cosines written with four decimals differ by no more.
-const SAME_COSINE: f64 = 1e-4;
+pub(super) const SAME_COSINE: f64 = 1e-4;
+/// Pixel spacings that differ by no more than this share are one.
+pub(super) const SAME_SPACING: f64 = 1e-4;
 /// Tilt below this is rounding of positions and cosines, in degrees.
 const SMALLEST_TILT: f64 = 0.05;
 
@@ -25,28 +29,29 @@ fn tolerance(spacing: f64) -> f64 {
     (0.01 * spacing).max(ROUNDING).min(0.1 * spacing)
 }
 
-/// Sorts `slices` along their normal and returns their grid.
-pub(super) fn arrange(slices: &mut [Header]) -> Result<Geometry> {
+/// Sorts `slices` along their normal and returns their grid, and how they become one if they are resampled.
+pub(super) fn arrange(slices: &mut [Slice], tilt: Tilt) -> Result<(Geometry, Option<Shear>)> {
     let refuse = |text: String| Err(Error::DicomGeometry(text));
     same_in_all(slices)?;
     let Some(first) = slices.first() else {
         return refuse("no slices".into());
     };
-    let (row, column) = axes(required(first, &first.orientation)?).map_err(|error| error.at(name(first)))?;
+    let (row, column) = axes(required(first, &first.orientation)?).map_err(|error| error.at(first.place()))?;
     let normal = cross(row, column);
     let [row_spacing, column_spacing] = required(first, &first.pixel_spacing)?;
     if !(row_spacing > 0.0 && column_spacing > 0.0) {
         return refuse(format!(
             "{}: PixelSpacing (0028,0030) is {row_spacing}\\{column_spacing}, expected two positive numbers",
-            name(first)
+            first.place()
         ));
     }
     let format = required(first, &first.format)?;
     for slice in slices.iter() {
         required(slice, &slice.position)?;
     }
-    let along = |slice: &Header| dot(slice.position.clone().unwrap_or_default(), normal);
-    slices.sort_by(|a, b| along(a).total_cmp(&along(b)).then_with(|| a.instance_number.cmp(&b.instance_number)));
+    let along = |slice: &Slice| dot(slice.position.clone().unwrap_or_default(), normal);
+    let number = |slice: &Slice| (slice.file.instance_number, slice.frame);
+    slices.sort_by(|a, b| along(a).total_cmp(&along(b)).then_with(|| number(a).cmp(&number(b))));
     let depths: Vec<f64> = slices.iter().map(along).collect();
     no_duplicates(slices, &depths)?;
     let spacing = match depths.len() {
@@ -54,23 +59,19 @@ pub(super) fn arrange(slices: &mut [Header]) -> Result<Geometry> {
         _ => even_spacing(slices, &depths)?,
     };
     let positions: Vec<Vec3> = slices.iter().map(|slice| slice.position.clone().unwrap_or_default()).collect();
-    perpendicular(slices, &positions, normal, row_spacing.min(column_spacing))?;
-    Geometry::new(
-        [format.columns, format.rows, slices.len()],
-        // PS3.3 10.7.1.3: the second value of PixelSpacing is the distance of columns, along the row direction.
-        [column_spacing, row_spacing, spacing],
-        positions[0],
-        [row, column, normal],
-    )
-    .map_err(|error| Error::DicomGeometry(error.to_string()))
+    let size = [format.columns, format.rows, slices.len()];
+    // PS3.3 10.7.1.3: the second value of PixelSpacing is the distance of columns, along the row direction.
+    let pixel = [column_spacing, row_spacing];
+    let straight = Geometry::new(size, [pixel[0], pixel[1], spacing], positions[0], [row, column, normal])
+        .map_err(|error| Error::DicomGeometry(error.to_string()))?;
+    match askew(slices, &positions, normal, row_spacing.min(column_spacing))? {
+        None => Ok((straight, None)),
+        Some(step) => tilt.applied(straight, step),
+    }
 }
 
-fn name(header: &Header) -> impl Display {
-    header.path.display().to_string()
-}
-
-fn required<T: Clone>(header: &Header, field: &Field<T>) -> Result<T> {
-    field.clone().map_err(|reason| Error::DicomGeometry(format!("{}: {reason}", name(header))))
+fn required<T: Clone>(slice: &Slice, field: &Field<T>) -> Result<T> {
+    field.clone().map_err(|reason| Error::DicomGeometry(format!("{}: {reason}", slice.place())))
 }
 
 /// Row and column direction, checked to be unit vectors at a right angle.
@@ -87,7 +88,7 @@ fn axes(orientation: [f64; 6]) -> Result<(Vec3, Vec3)> {
 }
 
 /// What every image of a volume shares.
-fn same_in_all(slices: &[Header]) -> Result<()> {
+fn same_in_all(slices: &[Slice]) -> Result<()> {
     let near = |a: &[f64], b: &[f64], tolerance: f64| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance);
     for slice in slices {
         required(slice, &slice.orientation)?;
@@ -95,26 +96,26 @@ fn same_in_all(slices: &[Header]) -> Result<()> {
         required(slice, &slice.format)?;
     }
     let equal = |a: &String, b: &String| a == b;
-    uniform(slices, "studies", |slice| slice.study_uid.clone(), equal)?;
-    uniform(slices, "modalities", |slice| slice.modality.clone(), equal)?;
-    uniform(slices, "photometric interpretations", |slice| slice.photometric.clone(), equal)?;
-    let sizes = |slice: &Header| slice.format.as_ref().map_or((0, 0), |format| (format.columns, format.rows));
+    uniform(slices, "studies", |slice| slice.file.study_uid.clone(), equal)?;
+    uniform(slices, "modalities", |slice| slice.file.modality.clone(), equal)?;
+    uniform(slices, "photometric interpretations", |slice| slice.file.photometric.clone(), equal)?;
+    let sizes = |slice: &Slice| slice.format.as_ref().map_or((0, 0), |format| (format.columns, format.rows));
     uniform(slices, "image sizes", sizes, |a, b| a == b)?;
-    let orientations = |slice: &Header| slice.orientation.clone().unwrap_or_default();
+    let orientations = |slice: &Slice| slice.orientation.clone().unwrap_or_default();
     uniform(slices, "orientations", orientations, |a, b| near(a, b, SAME_COSINE))?;
-    let spacings = |slice: &Header| slice.pixel_spacing.clone().unwrap_or_default();
-    uniform(slices, "pixel spacings", spacings, |a, b| near(a, b, 1e-4 * a[0].abs().max(a[1].abs())))?;
-    uniform(slices, "frames of reference", |slice| slice.frame_of_reference_uid.clone(), equal)
+    let spacings = |slice: &Slice| slice.pixel_spacing.clone().unwrap_or_default();
+    uniform(slices, "pixel spacings", spacings, |a, b| near(a, b, SAME_SPACING * a[0].abs().max(a[1].abs())))?;
+    uniform(slices, "frames of reference", |slice| slice.file.frame_of_reference_uid.clone(), equal)
 }
 
 /// Refuses slices that differ in `key`, with each value, how many have it and one of them.
 fn uniform<K: Debug>(
-    slices: &[Header],
+    slices: &[Slice],
     what: &str,
-    key: impl Fn(&Header) -> K,
+    key: impl Fn(&Slice) -> K,
     same: impl Fn(&K, &K) -> bool,
 ) -> Result<()> {
-    let mut kinds: Vec<(K, usize, &Header)> = Vec::new();
+    let mut kinds: Vec<(K, usize, &Slice)> = Vec::new();
     for slice in slices {
         let value = key(slice);
         match kinds.iter_mut().find(|(known, ..)| same(known, &value)) {
@@ -125,12 +126,12 @@ fn uniform<K: Debug>(
     if kinds.len() <= 1 {
         return Ok(());
     }
-    let shown = kinds.iter().take(4).map(|(value, count, slice)| format!("{count} x {value:?} ({})", name(slice)));
+    let shown = kinds.iter().take(4).map(|(value, count, slice)| format!("{count} x {value:?} ({})", slice.place()));
     let shown = shown.collect::<Vec<_>>().join(", ");
     Err(Error::DicomGeometry(format!("mixed series with {} {what}: {shown}; expected one", kinds.len())))
 }
 
-fn no_duplicates(slices: &[Header], depths: &[f64]) -> Result<()> {
+fn no_duplicates(slices: &[Slice], depths: &[f64]) -> Result<()> {
     // Index of the position of each slice.
     let mut position = 0;
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
@@ -155,20 +156,20 @@ fn no_duplicates(slices: &[Header], depths: &[f64]) -> Result<()> {
         let crowded = counts.values().filter(|&&count| count > 1).count();
         format!("{crowded} of {} positions have more than one image", counts.len())
     };
-    let kind = if a.sop_instance_uid == b.sop_instance_uid {
+    let kind = if a.file.sop_instance_uid == b.file.sop_instance_uid {
         "copies of one instance"
     } else {
         "several time points, echoes, phases or series in one"
     };
     Err(Error::DicomGeometry(format!(
         "duplicate positions: {shape} ({kind}), such as {} and {}; expected one image at each position",
-        name(a),
-        name(b)
+        a.place(),
+        b.place()
     )))
 }
 
 /// Slice distance by least squares over all positions, each of which must fit.
-fn even_spacing(slices: &[Header], depths: &[f64]) -> Result<f64> {
+fn even_spacing(slices: &[Slice], depths: &[f64]) -> Result<f64> {
     let count = depths.len() as f64;
     let (centre, mean) = ((count - 1.0) / 2.0, depths.iter().sum::<f64>() / count);
     let moments = depths.iter().enumerate().map(|(k, depth)| {
@@ -198,43 +199,46 @@ fn even_spacing(slices: &[Header], depths: &[f64]) -> Result<f64> {
     };
     Err(Error::DicomGeometry(format!(
         "gap between slices {k} ({}) and {} ({}): {step:.4} mm, expected {usual:.4} mm within {:.4} mm; {guess}",
-        name(&slices[k]),
+        slices[k].place(),
         k + 1,
-        name(&slices[k + 1]),
+        slices[k + 1].place(),
         tolerance(usual)
     )))
 }
 
-fn single_slice_spacing(slice: &Header) -> f64 {
-    slice.spacing_between_slices.or(slice.slice_thickness).unwrap_or_else(|| {
+fn single_slice_spacing(slice: &Slice) -> f64 {
+    slice.spacing_between_slices.or(slice.thickness).unwrap_or_else(|| {
         log::warn!("single slice without SpacingBetweenSlices and SliceThickness: 1 mm is assumed");
         1.0
     })
 }
 
-/// Refuses slices that are stacked askew: their grid would be sheared.
-fn perpendicular(slices: &[Header], positions: &[Vec3], normal: Vec3, pixel: f64) -> Result<()> {
-    let offset = |k: usize| {
-        let from_first = sub(positions[k], positions[0]);
-        let depth = dot(from_first, normal);
-        (depth, sub(from_first, normal.map(|n| n * depth)))
-    };
+/// The step from one slice to the next if they are stacked askew in even steps. Slices that stray otherwise are refused.
+fn askew(slices: &[Slice], positions: &[Vec3], normal: Vec3, pixel: f64) -> Result<Option<Vec3>> {
+    let from_first = |k: usize| sub(positions[k], positions[0]);
+    let aside = |offset: Vec3| sub(offset, normal.map(|n| n * dot(offset, normal)));
     let allowed = ROUNDING.max(0.1 * pixel).min(0.5 * pixel);
-    let Some(askew) = (0..positions.len()).find(|&k| norm(offset(k).1) > allowed) else {
-        return Ok(());
+    let last = positions.len() - 1;
+    let strays = |k: &usize, step: Vec3| norm(aside(sub(from_first(*k), step.map(|x| x * *k as f64)))) > allowed;
+    let Some(first_astray) = (0..=last).find(|k| strays(k, [0.0; 3])) else {
+        return Ok(None);
     };
-    let (depth, drift) = offset(positions.len() - 1);
-    let angle = norm(drift).atan2(depth).to_degrees();
-    let text = if angle > SMALLEST_TILT {
-        format!(
-            "gantry tilt: slices are stacked {angle:.1} degrees off their normal, which needs resampling; not read yet"
-        )
-    } else {
-        format!(
-            "slice {askew} ({}) is shifted by {:.3} mm within its plane, expected at most {allowed:.3} mm",
-            name(&slices[askew]),
-            norm(offset(askew).1)
-        )
+    let step = from_first(last).map(|x| x / last as f64);
+    let angle = norm(aside(step)).atan2(dot(step, normal)).to_degrees();
+    let uneven = (0..=last).find(|k| strays(k, step));
+    let (k, text) = match uneven {
+        None if angle > SMALLEST_TILT => return Ok(Some(step)),
+        None => (first_astray, format!("shifted by {:.3} mm", norm(aside(from_first(first_astray))))),
+        Some(_) if angle <= SMALLEST_TILT => {
+            (first_astray, format!("shifted by {:.3} mm", norm(aside(from_first(first_astray)))))
+        }
+        Some(k) => {
+            let off = norm(aside(sub(from_first(k), step.map(|x| x * k as f64))));
+            (k, format!("{off:.3} mm off the even tilt of {angle:.1} degrees that the first and the last slice make"))
+        }
     };
-    Err(Error::DicomGeometry(text))
+    Err(Error::DicomGeometry(format!(
+        "slice {k} ({}) is {text} within its plane, expected at most {allowed:.3} mm",
+        slices[k].place()
+    )))
 }

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
-use super::choice::{self, SeriesChoice, SeriesTraits};
+use super::aside::{self, Aside};
+use super::choice::{self, Chosen, SeriesChoice};
 use super::header::{Broken, Header};
+use super::rules::SeriesTraits;
+use super::series::complete;
+use super::slice::Slice;
+use super::stack::{self, Stack};
+use super::{mosaic, multiframe};
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
 
@@ -34,15 +41,18 @@ pub struct SeriesSummary {
     /// Empty if there is none.
     pub patient_id: String,
     pub description: String,
+    pub body_part: String,
+    /// Whether its images name a contrast agent.
+    pub contrast: bool,
     pub number: Option<i32>,
     /// Files of the series.
     pub images: usize,
     /// Of the first image, 0 if it has none.
     pub rows: usize,
     pub columns: usize,
-    /// Why no image of it can be read as a slice, such as "multi-frame"; `None` for a series to choose from.
+    /// Why no image of it can be read as a slice, such as "a segmentation"; `None` for a series to choose from.
     pub refusal: Option<String>,
-    pub(super) headers: Vec<Header>,
+    pub(super) headers: Vec<Arc<Header>>,
 }
 
 /// A DICOM file that cannot be read.
@@ -64,13 +74,13 @@ pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> 
             files.push(file?);
         }
     }
-    let mut groups: BTreeMap<String, Vec<Header>> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<Arc<Header>>> = BTreeMap::new();
     let mut scan = Scan { series: Vec::new(), unreadable: Vec::new(), skipped: 0 };
     control.report(Progress::of(Stage::Read, 0, files.len()))?;
     for (batch, chunk) in files.chunks(BATCH).enumerate() {
         for (path, header) in chunk.iter().zip(headers(chunk)) {
             match header {
-                Ok(Some((header, _))) => groups.entry(header.series_uid.clone()).or_default().push(header),
+                Ok(Some((header, _))) => groups.entry(header.series_uid.clone()).or_default().push(header.into()),
                 Ok(None) => scan.skipped += 1,
                 Err(broken) => {
                     log::warn!("a DICOM file cannot be read");
@@ -95,16 +105,21 @@ pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> 
 }
 
 impl Scan {
-    /// The one series that `choice` means; otherwise the message lists what there is to choose from.
-    pub fn choose(&self, choice: &SeriesChoice) -> Result<&SeriesSummary> {
-        let chosen = choice::choose(self, choice)?;
+    /// Refuses a scan that found no series, with what it found instead.
+    pub fn any(&self) -> Result<()> {
+        if self.series.is_empty() { Err(choice::nothing(self)) } else { Ok(()) }
+    }
+
+    /// The one series that `choice` means, and its volume; otherwise the message lists what there is to choose from.
+    pub(super) fn choose(&self, choice: &SeriesChoice) -> Result<Chosen<'_>> {
+        let (chosen, volume) = choice::choose(self, choice)?;
         for broken in &self.unreadable {
             if broken.named || broken.series_uid.as_ref() == Some(&chosen.series_uid) {
                 let text = format!("series {} is incomplete: {}", chosen.series_uid, broken.reason);
                 return Err(Error::DicomParse(text));
             }
         }
-        Ok(chosen)
+        Ok((chosen, volume))
     }
 }
 
@@ -124,12 +139,29 @@ impl SeriesSummary {
         self.headers.iter().any(|header| header.sop_instance_uid == uid)
     }
 
-    pub(super) fn traits(&self) -> SeriesTraits<'_> {
-        let SeriesSummary { series_uid, modality, description, number, .. } = self;
-        SeriesTraits { series_uid, modality, description, number: *number }
+    pub fn traits(&self) -> SeriesTraits<'_> {
+        let SeriesSummary { series_uid, modality, description, number, body_part, contrast, .. } = self;
+        SeriesTraits { series_uid, modality, description, number: *number, body_part, contrast: *contrast }
     }
 
-    fn of(headers: Vec<Header>) -> Option<Self> {
+    /// The volumes of the series, and the images that are no part of any.
+    pub(super) fn stacks(&self) -> Result<(Vec<Stack>, Vec<Aside>)> {
+        let (headers, aside) = aside::put(&self.headers)?;
+        let mut slices = Vec::with_capacity(headers.len());
+        for header in &headers {
+            if header.is_multi_frame() {
+                slices.extend(multiframe::slices(header)?);
+            } else if let Some(mosaic) = &header.mosaic {
+                slices.extend(mosaic::slices(header, mosaic)?);
+            } else {
+                slices.push(Slice::of(header));
+            }
+        }
+        complete(&slices)?;
+        Ok((stack::divide(slices), aside))
+    }
+
+    fn of(headers: Vec<Arc<Header>>) -> Option<Self> {
         let first = headers.iter().find(|header| header.refusal().is_none()).or(headers.first())?;
         let (rows, columns) = first.format.as_ref().map_or((0, 0), |format| (format.rows, format.columns));
         Some(SeriesSummary {
@@ -138,6 +170,8 @@ impl SeriesSummary {
             modality: first.modality.clone(),
             patient_id: first.patient_id.clone(),
             description: first.description.clone(),
+            body_part: first.body_part.clone(),
+            contrast: headers.iter().any(|header| header.contrast),
             number: first.series_number,
             images: headers.len(),
             rows,

@@ -52,14 +52,15 @@ impl Place {
             )));
         };
         let through = 3 - across - along;
+        let apart = if through == 2 { grid.slice_distance() } else { grid.spacing[through] };
         if let Some(between) = plane.between
             && grid.size[through] > 1
-            && (between - grid.spacing[through]).abs() > APART * grid.spacing[through]
+            && (between - apart).abs() > APART * apart
         {
             return Err(Error::DicomGeometry(format!(
                 "SpacingBetweenSlices is {} mm, the image's voxels are {} mm apart",
                 number(between),
-                number(grid.spacing[through])
+                number(apart)
             )));
         }
         for (i, j) in corners {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::choice::SeriesTraits;
 use super::header::Header;
+use super::rules::SeriesTraits;
 use super::scan::{BATCH, headers, walk};
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
@@ -40,6 +40,9 @@ pub struct TreeSeries {
     pub series_uid: String,
     pub modality: String,
     pub description: String,
+    pub body_part: String,
+    /// Whether its images name a contrast agent.
+    pub contrast: bool,
     pub number: Option<i32>,
     /// Readable files of the series.
     pub images: usize,
@@ -135,6 +138,8 @@ impl Groups {
             series_uid: uid.to_owned(),
             modality: String::new(),
             description: String::new(),
+            body_part: String::new(),
+            contrast: false,
             number: None,
             images: 0,
             apart: None,
@@ -166,8 +171,8 @@ impl TreeSeries {
     }
 
     pub fn traits(&self) -> SeriesTraits<'_> {
-        let TreeSeries { series_uid, modality, description, number, .. } = self;
-        SeriesTraits { series_uid, modality, description, number: *number }
+        let TreeSeries { series_uid, modality, description, number, body_part, contrast, .. } = self;
+        SeriesTraits { series_uid, modality, description, number: *number, body_part, contrast: *contrast }
     }
 
     fn add(&mut self, header: Header, bytes: u64) {
@@ -182,9 +187,11 @@ impl TreeSeries {
             (None, Some(_)) => Rank::Image,
             (Some(_), _) => Rank::Other,
         };
-        let Header { path, study_uid, modality, description, series_number, .. } = header;
+        let Header { path, study_uid, modality, description, body_part, contrast, series_number, .. } = header;
+        self.contrast |= contrast;
         if rank < self.rank {
-            (self.study_uid, self.modality, self.description) = (study_uid, modality, description);
+            (self.study_uid, self.modality) = (study_uid, modality);
+            (self.description, self.body_part) = (description, body_part);
             (self.number, self.apart, self.refusal, self.rank) = (series_number, apart, refusal, rank);
         }
         let (folder, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().map(OsString::from));

@@ -62,9 +62,13 @@ unsafe impl Record for transunet_geometry {
 #[derive(Clone, Copy)]
 pub struct transunet_volume_options {
     pub struct_size: usize,
-    /// Which DICOM series to take where there are several: its Series Instance UID, its Series Number, or rules that
-    /// fit only one, such as "modality=MR,description=t1,number=3" (any of the three). NULL = the only one.
+    /// Which DICOM series to take where there are several, and which volume of it: its Series Instance UID, its Series
+    /// Number, or rules that must all fit, such as "modality=MR,description=t1,slices>=20" or "number=3,time=2". NULL = the
+    /// only one.
     pub series: *const c_char,
+    /// What becomes of slices that are stacked askew (gantry tilt): "keep" (a sheared grid, labels on the source slices),
+    /// "resample" (to a straight grid, with linear interpolation within each slice) or "refuse". NULL = "keep".
+    pub tilt: *const c_char,
 }
 
 // SAFETY: repr(C), struct_size first, NULL means none.
@@ -79,8 +83,11 @@ pub struct transunet_volume {
 }
 
 /// Lists the DICOM series in a folder (any nesting, any names) or file, as JSON: {"series":[{"study_uid","series_uid",
-/// "modality","description","number","images","rows","columns","refusal": why it cannot be opened or null}],
-/// "unreadable":[{"path","reason"}],"skipped": number of other files}. Pixels are not read. `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, CANCELLED.
+/// "modality","description","number","images","rows","columns","body_part","contrast": true or false,"volumes":[{"rule":
+/// what picks it within its series,"description","images","geometry": {...} or null,"refusal": why it makes no grid or
+/// null}],"refusal": why it cannot be opened or null}],"unreadable":[{"path","reason"}],"skipped": number of other files}.
+/// Pixels are not read. `control` may be NULL. Free `*out` with transunet_text_free. Statuses: INVALID_ARGUMENT, IO,
+/// DICOM_PARSE, CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_series_list(
     path: *const c_char,
@@ -109,8 +116,7 @@ pub unsafe extern "C" fn transunet_volume_open(
     create(error, out, || {
         let path = path_in(path, "path")?;
         let options = read_or_default(options, "options")?;
-        let series = optional_text_in(options.series, "options->series")?;
-        transunet_volume::new(routes::open_volume(path, series, &mut control_in(control)?)?)
+        transunet_volume::new(routes::open_volume(path, read_as(&options)?, &mut control_in(control)?)?)
     })
 }
 
@@ -128,8 +134,7 @@ pub unsafe extern "C" fn transunet_volume_open_files(
     create(error, out, || {
         let paths = paths_in(paths, count)?;
         let options = read_or_default(options, "options")?;
-        let series = optional_text_in(options.series, "options->series")?;
-        transunet_volume::new(routes::open_dicom(&paths, series, &mut control_in(control)?)?)
+        transunet_volume::new(routes::open_dicom(&paths, read_as(&options)?, &mut control_in(control)?)?)
     })
 }
 
@@ -311,6 +316,13 @@ unsafe fn copied<T: Copy>(
     let voxels = voxels.cast::<T>();
     copy.extend((0..count).map(|at| to_f32(voxels.add(at).read_unaligned())));
     Ok(copy)
+}
+
+unsafe fn read_as<'a>(options: &transunet_volume_options) -> Result<routes::Read<'a>> {
+    Ok(routes::Read {
+        series: optional_text_in(options.series, "options->series")?,
+        tilt: optional_text_in(options.tilt, "options->tilt")?,
+    })
 }
 
 unsafe fn paths_in(paths: *const *const c_char, count: usize) -> Result<Vec<PathBuf>> {

@@ -140,9 +140,25 @@ impl OutputKind {
     }
 }
 
+/// Refuses a sheared grid, as of a tilted gantry, in a format whose readers take axes for orthogonal.
+pub fn check_grid(geometry: &Geometry, path: &Path) -> Result<()> {
+    if geometry.is_sheared() {
+        return Err(Error::DicomGeometry(format!(
+            "{}: the slices are stacked askew (gantry tilt), which readers of this format put in the wrong place; read the \
+             series with tilt \"resample\", or write a DICOM SEG",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Writes a label map as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii`, as the name says; the file appears whole or not at all.
 pub fn write_labels(labelmap: &Labelmap, path: &Path) -> Result<()> {
-    match OutputKind::of(path)? {
+    let kind = OutputKind::of(path)?;
+    if kind != OutputKind::DicomSeg {
+        check_grid(labelmap.geometry(), path)?;
+    }
+    match kind {
         OutputKind::SegNrrd => nrrd::write_labels(labelmap, segments::describe(labelmap), path),
         OutputKind::Nrrd => nrrd::write_labels(labelmap, Default::default(), path),
         OutputKind::Nifti => nifti::write_labels(labelmap, path),

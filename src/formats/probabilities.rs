@@ -31,6 +31,7 @@ enum Sink {
 
 impl ProbabilityWriter {
     pub fn create(path: &Path, geometry: &Geometry, classes: usize) -> Result<Self> {
+        super::check_grid(geometry, path)?;
         if OutputKind::of(path).ok() != Some(OutputKind::Nifti) {
             return Err(Error::Argument(format!(
                 "{}: probabilities are written as NIfTI, expected a name that ends in .nii.gz or .nii",

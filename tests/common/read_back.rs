@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use dicom::object::InMemDicomObject;
 use transunet::control::Control;
-use transunet::dicom::{Series, SeriesChoice};
+use transunet::dicom::{Instance, Series, SeriesOptions};
 use transunet::error::Result;
 
 use crate::common;
 use crate::phantom::Phantom;
 
 pub fn open(path: &Path) -> Result<Series> {
-    Series::open(&[path], &SeriesChoice::Only, &mut Control::none())
+    Series::open(&[path], &SeriesOptions::default(), &mut Control::none())
 }
 
 pub fn voxels(series: &Series) -> Vec<f32> {
@@ -30,16 +30,21 @@ pub fn bits(voxels: &[f32]) -> Vec<u32> {
 }
 
 /// Compares a series with what pydicom reads from the same files.
-pub fn as_pydicom_sees_it(test: &str, folder: &Path, choice: &SeriesChoice) {
+pub fn as_pydicom_sees_it(test: &str, folder: &Path, options: &SeriesOptions) {
     let Some(mut python) = common::peers(test) else {
         return;
     };
     let start = Instant::now();
-    let series = Series::open(&[folder], choice, &mut Control::none()).expect(test);
+    let series = Series::open(&[folder], options, &mut Control::none()).expect(test);
     let opened = start.elapsed().as_secs_f64() * 1e3 / series.instances.len() as f64;
     let out = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/read_series.py");
-    let run = python.arg(script).arg(out.path()).arg(&series.series_uid).arg(folder).output().expect("python");
+    let wanted = out.path().join("wanted.txt");
+    let frame = |instance: &Instance| instance.frame.unwrap_or(0);
+    let line = |instance: &Instance| format!("{} {}\n", instance.sop_instance_uid, frame(instance));
+    fs::write(&wanted, series.instances.iter().map(line).collect::<String>()).unwrap();
+    python.arg(script).arg(out.path()).arg(&series.series_uid).arg(wanted).arg(folder);
+    let run = python.output().expect("python");
     assert!(run.status.success(), "{test}: {}", String::from_utf8_lossy(&run.stderr));
 
     let start = Instant::now();
@@ -60,6 +65,7 @@ pub fn as_pydicom_sees_it(test: &str, folder: &Path, choice: &SeriesChoice) {
     for (k, line) in text.lines().enumerate() {
         let mut fields = line.split(' ');
         assert_eq!(fields.next(), Some(series.instances[k].sop_instance_uid.as_str()), "{test}: order at {k}");
+        assert_eq!(fields.next(), Some(frame(&series.instances[k]).to_string().as_str()), "{test}: frame at {k}");
         let numbers: Vec<f64> = fields.map(|x| x.parse().unwrap()).collect();
         let last = [(columns - 1) as f64, (rows - 1) as f64, 0.0];
         let within_slice = transunet::geometry::sub(grid.position(last), grid.origin);

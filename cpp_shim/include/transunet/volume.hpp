@@ -29,27 +29,34 @@ constexpr transunet_voxel_type voxel_type() {
 
 }  // namespace detail
 
+/// Which DICOM series is read, and how. Empty texts mean what is usual.
+struct SeriesOptions {
+  /// Where there are several: its UID, its number, or rules such as "modality=MR,description=t1" or "number=3,time=2".
+  std::string series;
+  /// Of slices stacked askew: "keep" (usual), "resample" or "refuse".
+  std::string tilt;
+};
+
 /// Immutable; may be used by several threads.
 class Volume {
  public:
-  /// A DICOM folder or file, a NRRD or a NIfTI file. `series` says which DICOM series where there are several: its UID,
-  /// its number, or rules such as "modality=MR,description=t1". The files must stay while the volume is in use.
-  [[nodiscard]] static Volume open(const std::filesystem::path &path, const std::string &series = {},
+  /// A DICOM folder or file, a NRRD or a NIfTI file. The files must stay while the volume is in use.
+  [[nodiscard]] static Volume open(const std::filesystem::path &path, const SeriesOptions &series = {},
                                    const Control &control = {}) {
-    const transunet_volume_options options{sizeof options, detail::or_null(series)};
+    const transunet_volume_options options{sizeof options, detail::or_null(series.series), detail::or_null(series.tilt)};
     return Volume(detail::make<transunet_volume>(control, [&](auto *raw, auto **out, auto **error) {
       return transunet_volume_open(detail::utf8(path).c_str(), &options, raw, out, error);
     }));
   }
 
   /// The DICOM series that these files make.
-  [[nodiscard]] static Volume open_files(const std::vector<std::filesystem::path> &files, const std::string &series = {},
+  [[nodiscard]] static Volume open_files(const std::vector<std::filesystem::path> &files, const SeriesOptions &series = {},
                                          const Control &control = {}) {
     std::vector<std::string> texts;
     for (const auto &file : files) texts.push_back(detail::utf8(file));
     std::vector<const char *> paths;
     for (const auto &text : texts) paths.push_back(text.c_str());
-    const transunet_volume_options options{sizeof options, detail::or_null(series)};
+    const transunet_volume_options options{sizeof options, detail::or_null(series.series), detail::or_null(series.tilt)};
     return Volume(detail::make<transunet_volume>(control, [&](auto *raw, auto **out, auto **error) {
       return transunet_volume_open_files(paths.data(), paths.size(), &options, raw, out, error);
     }));

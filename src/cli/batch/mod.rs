@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use transunet::Error;
 use transunet::catalog;
-use transunet::dicom::SeriesChoice;
+use transunet::dicom::{SeriesChoice, Tilt};
 use transunet::model::Model;
+use transunet::weights::Checkpoint;
 
 use super::computing::Computing;
 use super::failure::{About, Code, Failure, Outcome};
+use super::seg::SegForm;
 use super::{Session, home};
 use folder::{ModelId, Settings};
 use plan::{Plan, Rules};
@@ -62,12 +64,16 @@ pub struct Batch {
     /// than once, any of them
     #[arg(long, value_name = "RULES")]
     series: Vec<SeriesChoice>,
+    #[arg(long, value_name = "HOW", default_value = Tilt::NAMES[0], value_parser = PossibleValuesParser::new(Tilt::NAMES))]
+    tilt: String,
     /// Only series of these modalities
     #[arg(long, value_name = "MODALITY", value_delimiter = ',')]
     modality: Vec<String>,
     /// What to write [default: dcm (DICOM SEG) for DICOM series, seg.nrrd for volume files]
     #[arg(long, value_delimiter = ',', value_name = "FORMAT", value_parser = PossibleValuesParser::new(FORMATS))]
     format: Vec<String>,
+    #[command(flatten)]
+    seg: SegForm,
     /// Also draw slices with their labels: picture.png
     #[arg(long)]
     picture: bool,
@@ -105,20 +111,24 @@ impl Batch {
         let run = Run { session, batch: self, settings: &settings, weights: &weights };
         if self.dry_run {
             settings.check(&self.output)?;
-            return run.rehearse(&self.plan(&settings, session)?);
+            return run.rehearse(&self.plan(&settings, &weights, session)?);
         }
         let device = self.computing.open()?;
         let model = Model::load(&device, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let folder = folder::Folder::open(&self.output, &settings, self.shard)?;
-        let plan = self.plan(&settings, session)?;
+        let plan = self.plan(&settings, &weights, session)?;
         run.work(&plan, &model, folder)
     }
 
-    fn plan(&self, settings: &Settings, session: &Session) -> Outcome<Plan> {
+    fn plan(&self, settings: &Settings, weights: &Path, session: &Session) -> Outcome<Plan> {
         let Settings { series_formats, file_formats, .. } = settings;
-        let (series, modalities) = (&self.series, &self.modality);
-        let rules = Rules { series, modalities, series_formats, file_formats, shard: self.shard };
+        let tilt = self.tilt.parse().about(Code::Usage)?;
+        // Without rules of the caller's, those of the model hold.
+        let series =
+            if self.series.is_empty() { usual_series(weights).about(Code::Model)? } else { self.series.clone() };
+        let (series, modalities) = (&series, &self.modality);
+        let rules = Rules { series, tilt, modalities, series_formats, file_formats, shard: self.shard };
         Plan::of(&self.input, &rules, &mut session.control())
     }
 
@@ -134,6 +144,7 @@ impl Batch {
         } else {
             (formats.clone(), formats.into_iter().filter(|format| format != "dcm").collect())
         };
+        self.seg.check(series_formats.iter().any(|format| format == "dcm"))?;
         Ok(Settings {
             format: 1,
             model: ModelId::of(weights).about(Code::Model)?,
@@ -141,6 +152,9 @@ impl Batch {
             file_formats,
             picture: self.picture,
             report: self.report,
+            seg_type: self.seg.encoding().to_string(),
+            seg_compression: self.seg.compression().to_string(),
+            tilt: self.tilt.clone(),
             transunet: env!("CARGO_PKG_VERSION").into(),
         })
     }
@@ -161,6 +175,12 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// What the model says of the series it is for; none if it says nothing.
+fn usual_series(weights: &Path) -> transunet::Result<Vec<SeriesChoice>> {
+    let (config, _) = Checkpoint::open(weights)?.describe()?;
+    config.input.series.iter().map(|_| config.input.series_choice()).collect()
 }
 
 /// `path` without links, even if its last parts are not there yet.

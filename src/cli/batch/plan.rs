@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 use transunet::Error;
 use transunet::control::Control;
-use transunet::dicom::{Closed, Series, SeriesChoice, Tree, TreeSeries, read_tree};
+use transunet::dicom::{Closed, Series, SeriesChoice, SeriesOptions, Tilt, Tree, TreeSeries, read_tree};
 use transunet::formats::{VolumeKind, read_volume};
 use transunet::volume::Volume;
 
@@ -23,7 +23,7 @@ pub struct Item {
 }
 
 enum Source {
-    Series(Box<TreeSeries>),
+    Series(Box<TreeSeries>, SeriesOptions),
     File(PathBuf),
 }
 
@@ -40,6 +40,7 @@ pub enum Verdict {
 pub struct Rules<'a> {
     /// Any of them; none chooses all.
     pub series: &'a [SeriesChoice],
+    pub tilt: Tilt,
     pub modalities: &'a [String],
     pub series_formats: &'a [String],
     pub file_formats: &'a [String],
@@ -99,7 +100,9 @@ impl Rules<'_> {
         } else {
             Verdict::Work(self.series_formats.to_vec())
         };
-        Item { facts, source: Source::Series(Box::new(series)), verdict }
+        let choice = self.choice(&series).cloned().unwrap_or_default();
+        let options = SeriesOptions { choice, tilt: self.tilt };
+        Item { facts, source: Source::Series(Box::new(series), options), verdict }
     }
 
     /// Why the rules do not choose a series.
@@ -108,8 +111,16 @@ impl Rules<'_> {
         {
             return Some(format!("not chosen: modality {:?}", series.modality));
         }
-        let fits = self.series.is_empty() || self.series.iter().any(|choice| choice.fits(series.traits()));
-        (!fits).then(|| "not chosen: no rule of --series fits".into())
+        if self.series.is_empty() || self.choice(series).is_some() {
+            return None;
+        }
+        let reasons = self.series.iter().map(|choice| choice.against(&series.traits()).join(", "));
+        Some(format!("not chosen: {}", reasons.collect::<Vec<_>>().join("; ")))
+    }
+
+    /// The first choice that fits a series, which also says which of its volumes is meant.
+    fn choice(&self, series: &TreeSeries) -> Option<&SeriesChoice> {
+        self.series.iter().find(|choice| choice.fits(&series.traits()))
     }
 
     fn file(&self, place: String, path: PathBuf) -> Item {
@@ -146,11 +157,8 @@ impl Item {
     pub fn open(&self, control: &mut Control) -> Outcome<Arc<Volume>> {
         let volume = match &self.source {
             Source::File(path) => read_volume(path),
-            Source::Series(series) => {
-                let (files, choice) =
-                    (series.paths().collect::<Vec<_>>(), SeriesChoice::Uid(series.series_uid.clone()));
-                Series::open(&files, &choice, control).map(|series| Volume::from_series(Arc::new(series)))
-            }
+            Source::Series(series, options) => Series::open(&series.paths().collect::<Vec<_>>(), options, control)
+                .map(|series| Volume::from_series(Arc::new(series))),
         };
         volume.map(Arc::new).about(Code::Input)
     }

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use transunet::Error;
 use transunet::catalog;
+use transunet::dicom::SeriesChoice;
 use transunet::formats::VolumeKind;
 
-use super::failure::{About, Code, Outcome};
+use super::failure::{About, Code, Failure, Outcome};
 use super::{Session, terminal};
 
 /// Say what a model, a DICOM folder or a volume file holds
@@ -22,11 +23,15 @@ Examples:
   transunet info organs.safetensors        sizes, labels and provenance of a model
   transunet info weights.pth --json        the same of a checkpoint, for a script
   transunet info study/                    the series of a DICOM folder, with numbers and UIDs for --series
+  transunet info study/ --series modality=CT,slices>=40    which of them these rules choose, and why not the others
   transunet info organs.seg.nrrd           the labels of a segmentation and their volumes")]
 pub struct Info {
     /// A bundle or checkpoint, a DICOM folder or file, or a NIfTI or NRRD file
     #[arg(value_name = "FILE|FOLDER")]
     path: PathBuf,
+    /// Say of each series what speaks for it and against it by these rules, as --series of segment takes them
+    #[arg(long, value_name = "UID|NUMBER|RULES")]
+    series: Option<SeriesChoice>,
     /// Print JSON instead of words
     #[arg(long)]
     json: bool,
@@ -36,14 +41,18 @@ impl Info {
     pub fn run(&self, session: &Session) -> Outcome {
         let path = &self.path;
         let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source)).about(Code::Input)?;
-        let text = if metadata.is_dir() {
-            render(&series::Folder::read(path, &mut session.control())?, self.json)
+        let dicom = metadata.is_dir() || !(VolumeKind::of(path).is_some() || catalog::is_weights(path));
+        if self.series.is_some() && !dicom {
+            let text = format!("{}: there is no series to choose", path.display());
+            return Err(Failure::new(Code::Usage, text, "--series is for DICOM"));
+        }
+        let folder = || series::Folder::read(path, self.series.as_ref(), &mut session.control());
+        let text = if dicom {
+            render(&folder()?, self.json)
         } else if VolumeKind::of(path).is_some() {
             render(&volume::VolumeFile::read(path)?, self.json)
-        } else if catalog::is_weights(path) {
-            render(&model::ModelFile::read(path)?, self.json)
         } else {
-            render(&series::Folder::read(path, &mut session.control())?, self.json)
+            render(&model::ModelFile::read(path)?, self.json)
         };
         session.print(&text);
         Ok(())

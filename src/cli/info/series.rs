@@ -4,11 +4,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use transunet::Error;
 use transunet::control::Control;
-use transunet::dicom::{self, Series, SeriesChoice, SeriesSummary};
+use transunet::dicom::{self, SeriesChoice, SeriesSummary, SeriesVolume, Tilt};
+use transunet::geometry::Geometry;
 
 use super::super::failure::{About, Code, Outcome};
 use super::super::table::{self, Table, plural};
+
+/// Volumes of one series that are listed in words.
+const MOST_VOLUMES: usize = 12;
 
 #[derive(Serialize)]
 pub struct Folder {
@@ -27,11 +32,40 @@ struct Row {
     study_uid: String,
     modality: String,
     description: String,
+    body_part: String,
+    /// Whether its images name a contrast agent.
+    contrast: bool,
     images: usize,
     /// Columns, rows, slices; of a series that is no volume, of its first image.
     size: [usize; 3],
     spacing_mm: Option<[f64; 3]>,
+    /// By how much slices are stacked off their normal, in degrees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tilt: Option<f64>,
+    /// The volumes to choose from, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    volumes: Vec<Part>,
     /// Why it cannot be segmented.
+    problem: Option<String>,
+    /// By the rules that were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judgement: Option<Judgement>,
+}
+
+#[derive(Serialize)]
+struct Judgement {
+    fits: bool,
+    reasons: Vec<String>,
+}
+
+/// One of several volumes in a series.
+#[derive(Serialize)]
+struct Part {
+    /// What picks it: `--series number=3,RULE`.
+    rule: String,
+    description: String,
+    images: usize,
+    spacing_mm: Option<[f64; 3]>,
     problem: Option<String>,
 }
 
@@ -42,14 +76,13 @@ struct Unreadable {
 }
 
 impl Folder {
-    pub fn read(path: &Path, control: &mut Control) -> Outcome<Self> {
+    /// `choice` judges the series, if there is one.
+    pub fn read(path: &Path, choice: Option<&SeriesChoice>, control: &mut Control) -> Outcome<Self> {
         let scan = dicom::scan(&[path], control).about(Code::Input)?;
-        if scan.series.is_empty() {
-            scan.choose(&SeriesChoice::Only).about(Code::Input)?;
-        }
+        scan.any().about(Code::Input)?;
         Ok(Folder {
             path: path.to_path_buf(),
-            series: scan.series.iter().map(Row::of).collect(),
+            series: scan.series.iter().map(|summary| Row::of(summary, choice)).collect(),
             unreadable: scan
                 .unreadable
                 .into_iter()
@@ -61,27 +94,59 @@ impl Folder {
 }
 
 impl Row {
-    fn of(summary: &SeriesSummary) -> Self {
-        let opened = match &summary.refusal {
-            Some(reason) => Err(reason.clone()),
-            None => Series::from_summary(summary).map_err(|error| {
-                let text = error.to_string();
-                let place = format!("series {}: ", summary.series_uid);
-                text.strip_prefix(&place).unwrap_or(&text).to_owned()
-            }),
+    fn of(summary: &SeriesSummary, choice: Option<&SeriesChoice>) -> Self {
+        let words = |error: Error| {
+            let text = error.to_string();
+            let place = format!("series {}: ", summary.series_uid);
+            text.strip_prefix(&place).unwrap_or(&text).to_owned()
         };
-        let geometry = opened.as_ref().ok().map(|series| &series.geometry);
+        let (mut volumes, problem) = match &summary.refusal {
+            Some(reason) => (Vec::new(), Some(reason.clone())),
+            None => match summary.volumes(Tilt::Keep) {
+                Ok(volumes) => (volumes, None),
+                Err(error) => (Vec::new(), Some(words(error))),
+            },
+        };
+        let only = if volumes.len() == 1 { volumes.pop() } else { None };
+        let (geometry, problem) = match only.map(|volume| volume.geometry) {
+            Some(Ok(geometry)) => (Some(geometry), problem),
+            Some(Err(error)) => (None, Some(words(error))),
+            None => (None, problem),
+        };
         Row {
             number: summary.number,
             series_uid: summary.series_uid.clone(),
             study_uid: summary.study_uid.clone(),
             modality: summary.modality.clone(),
             description: summary.description.clone(),
+            body_part: summary.body_part.clone(),
+            contrast: summary.contrast,
             images: summary.images,
-            size: geometry.map_or([summary.columns, summary.rows, summary.images], |geometry| geometry.size),
+            size: geometry.as_ref().map_or([summary.columns, summary.rows, summary.images], |geometry| geometry.size),
+            tilt: geometry.as_ref().filter(|geometry| geometry.is_sheared()).map(Geometry::tilt_degrees),
             spacing_mm: geometry.map(|geometry| geometry.spacing),
-            problem: opened.err(),
+            volumes: volumes.into_iter().map(Part::of).collect(),
+            problem,
+            judgement: choice.map(|choice| match choice.judge(summary) {
+                Ok(reasons) => Judgement { fits: true, reasons },
+                Err(reasons) => Judgement { fits: false, reasons },
+            }),
         }
+    }
+}
+
+impl Row {
+    /// What comes before the rule of a volume, to choose the series too.
+    fn choice(&self) -> String {
+        self.number.map_or(String::new(), |number| format!("number={number},"))
+    }
+}
+
+impl Part {
+    fn of(volume: SeriesVolume) -> Self {
+        let SeriesVolume { rule, description, images, geometry } = volume;
+        let problem = geometry.as_ref().err().map(Error::to_string);
+        Part { rule, description, images, spacing_mm: geometry.ok().map(|geometry| geometry.spacing), problem }
     }
 }
 
@@ -109,6 +174,24 @@ impl fmt::Display for Folder {
             writeln!(f, "{line}\n{indent}{}", row.series_uid)?;
             if let Some(problem) = &row.problem {
                 writeln!(f, "{indent}cannot be segmented: {problem}")?;
+            }
+            if let Some(Judgement { fits, reasons }) = &row.judgement {
+                let verdict = if *fits { "fits" } else { "does not fit" };
+                let colon = if reasons.is_empty() { "" } else { ": " };
+                writeln!(f, "{indent}{verdict}{colon}{}", reasons.join("; "))?;
+            }
+            if let Some(tilt) = row.tilt {
+                writeln!(f, "{indent}gantry tilt of {tilt:.1} degrees: labels stay on the source slices, see --tilt")?;
+            }
+            for part in row.volumes.iter().take(MOST_VOLUMES) {
+                write!(f, "{indent}{}; --series {}{}", part.description, row.choice(), part.rule)?;
+                match &part.problem {
+                    Some(problem) => writeln!(f, "\n{indent}  cannot be segmented: {problem}")?,
+                    None => writeln!(f)?,
+                }
+            }
+            if row.volumes.len() > MOST_VOLUMES {
+                writeln!(f, "{indent}and {} more", row.volumes.len() - MOST_VOLUMES)?;
             }
         }
         if !self.unreadable.is_empty() {

@@ -50,13 +50,13 @@ fn shared(plan: &Plan) -> InMemDicomObject {
     let series = plan.series;
     let geometry = &series.geometry;
     let [right, down, _] = geometry.direction;
-    let distance = plan.slice_distance();
+    let distance = geometry.slice_distance();
     // The slices of a mask may be thinner than their distance, as those of its source.
     let thickness = copied(&series.header, tags::SLICE_THICKNESS)
         .and_then(|element| element.to_float64().ok())
         .filter(|thickness| thickness.is_finite() && *thickness > 0.0 && !series.resampled)
         .unwrap_or(distance);
-    let mut groups = item([
+    item([
         sequence(
             tags::PIXEL_MEASURES_SEQUENCE,
             vec![item([
@@ -70,13 +70,7 @@ fn shared(plan: &Plan) -> InMemDicomObject {
             tags::PLANE_ORIENTATION_SEQUENCE,
             vec![item([decimals(tags::IMAGE_ORIENTATION_PATIENT, &[right, down].concat())])],
         ),
-    ]);
-    // A slice of a resampled grid comes from several images: all frames share all of them.
-    if series.resampled {
-        let sources = distinct(&series.instances).map(|source| source_image(instance(source), "NO")).collect();
-        groups.put(derivation(sources));
-    }
-    groups
+    ])
 }
 
 /// The functional groups of one frame.
@@ -97,14 +91,7 @@ pub fn per_frame(plan: &Plan, frame: &Frame) -> InMemDicomObject {
             vec![item([decimals(tags::IMAGE_POSITION_PATIENT, &plan.position(frame.slice))])],
         ),
     ]);
-    if !plan.series.resampled {
-        let source = &plan.series.instances[frame.slice];
-        let mut image = instance(source);
-        if let Some(number) = source.frame {
-            image.put(text(tags::REFERENCED_FRAME_NUMBER, VR::IS, number.to_string()));
-        }
-        groups.put(derivation(vec![source_image(image, "YES")]));
-    }
+    groups.put(derivation(plan, frame));
     if let Some(number) = number {
         groups.put(sequence(
             tags::SEGMENT_IDENTIFICATION_SEQUENCE,
@@ -114,21 +101,23 @@ pub fn per_frame(plan: &Plan, frame: &Frame) -> InMemDicomObject {
     groups
 }
 
-/// CID 7203: a segmentation of source images.
-fn derivation(sources: Vec<InMemDicomObject>) -> InMemElement {
+/// CID 7203 and CID 7202: a segmentation of a source image.
+fn derivation(plan: &Plan, frame: &Frame) -> InMemElement {
+    let source = &plan.series.instances[frame.slice];
+    let mut image = instance(source);
+    if let Some(number) = source.frame {
+        image.put(text(tags::REFERENCED_FRAME_NUMBER, VR::IS, number.to_string()));
+    }
+    let purpose = dcm("121322", "Source image for image processing operation");
+    image.put(code_sequence(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose));
+    // Whether the same pixel of source and segmentation lies in the same place.
+    let preserved = if plan.pixels_coincide(frame.slice) { "YES" } else { "NO" };
+    image.put(text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, preserved));
     let how = item([
-        sequence(tags::SOURCE_IMAGE_SEQUENCE, sources),
+        sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![image]),
         code_sequence(tags::DERIVATION_CODE_SEQUENCE, &dcm("113076", "Segmentation")),
     ]);
     sequence(tags::DERIVATION_IMAGE_SEQUENCE, vec![how])
-}
-
-/// CID 7202; whether a pixel of the source and one of the segmentation lie in the same place.
-fn source_image(mut reference: InMemDicomObject, locations_preserved: &str) -> InMemDicomObject {
-    let purpose = dcm("121322", "Source image for image processing operation");
-    reference.put(code_sequence(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose));
-    reference.put(text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, locations_preserved));
-    reference
 }
 
 /// SOP Instance Reference Macro (PS3.3 section 10.8).

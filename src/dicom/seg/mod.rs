@@ -34,7 +34,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::labelmap::Labelmap;
 use pixels::Pixels;
-use plan::{Frame, Plan};
+use plan::Plan;
 
 /// Identifies this library as the writer of a file (PS3.10 section 7.1).
 const IMPLEMENTATION_CLASS_UID: &str = "2.25.172323721873350084821594611290352974032";
@@ -122,13 +122,13 @@ impl SegOptions {
 }
 
 impl SegEncoding {
-    const NAMES: [(&str, Self); 3] =
-        [("binary", SegEncoding::Binary), ("fractional", SegEncoding::Fractional), ("labelmap", SegEncoding::LabelMap)];
+    /// In the order of the variants.
+    pub const NAMES: [&str; 3] = ["binary", "fractional", "labelmap"];
 }
 
 impl SegCompression {
-    const NAMES: [(&str, Self); 3] =
-        [("none", SegCompression::None), ("rle", SegCompression::Rle), ("deflate", SegCompression::Deflate)];
+    /// In the order of the variants.
+    pub const NAMES: [&str; 3] = ["none", "rle", "deflate"];
 
     fn transfer_syntax(self) -> &'static str {
         match self {
@@ -143,7 +143,8 @@ impl FromStr for SegEncoding {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        named(&SegEncoding::NAMES, name, "the type of a DICOM SEG")
+        let all = [SegEncoding::Binary, SegEncoding::Fractional, SegEncoding::LabelMap];
+        named(name, SegEncoding::NAMES, all, "type")
     }
 }
 
@@ -151,26 +152,28 @@ impl FromStr for SegCompression {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        named(&SegCompression::NAMES, name, "the compression of a DICOM SEG")
+        let all = [SegCompression::None, SegCompression::Rle, SegCompression::Deflate];
+        named(name, SegCompression::NAMES, all, "compression")
     }
+}
+
+fn named<T>(name: &str, names: [&str; 3], all: [T; 3], what: &str) -> Result<T> {
+    let found = names.iter().zip(all).find(|(known, _)| **known == name);
+    found
+        .map(|(_, value)| value)
+        .ok_or_else(|| Error::Argument(format!("DICOM SEG {what} {name:?}, expected {}", names.join(", "))))
 }
 
 impl fmt::Display for SegEncoding {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(SegEncoding::NAMES[*self as usize].0)
+        f.write_str(SegEncoding::NAMES[*self as usize])
     }
 }
 
 impl fmt::Display for SegCompression {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(SegCompression::NAMES[*self as usize].0)
+        f.write_str(SegCompression::NAMES[*self as usize])
     }
-}
-
-fn named<T: Copy>(names: &[(&str, T)], name: &str, what: &str) -> Result<T> {
-    let found = names.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let list = || names.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| Error::Argument(format!("{what} is {name:?}, expected one of {}", list())))
 }
 
 /// Writes `labelmap` to `path` as a DICOM SEG that refers to the label map's source images. The file appears complete

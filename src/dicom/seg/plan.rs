@@ -14,7 +14,7 @@ use crate::dicom::series::Series;
 use crate::dicom::uid::Uids;
 use crate::error::{Error, Result};
 use crate::fractions::Fractions;
-use crate::geometry::{Vec3, cross, dot};
+use crate::geometry::Vec3;
 use crate::labelmap::{Algorithm, Labelmap};
 use crate::labels::Label;
 
@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
     pub fn new(labelmap: &'a Labelmap, series: &'a Arc<Series>, options: &'a SegOptions) -> Result<Self> {
         options.check()?;
         let geometry = labelmap.geometry();
-        if !series.resampled && series.instances.len() != geometry.slices() {
+        if series.instances.len() != geometry.slices() {
             return Err(Error::Internal(format!(
                 "{} source images for {} slices of labels",
                 series.instances.len(),
@@ -136,24 +136,20 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Distance of neighbouring slices along their normal: less than that of their first pixels in a tilted stack.
-    pub fn slice_distance(&self) -> f64 {
-        let geometry = &self.series.geometry;
-        let cosine = self.upright();
-        geometry.spacing[2] * if cosine > 1.0 - 1e-6 { 1.0 } else { cosine }
+    /// Whether a pixel of a slice lies where the same pixel of its source image does.
+    pub fn pixels_coincide(&self, slice: usize) -> bool {
+        let source = &self.series.instances[slice];
+        let same = self.series.instances.iter().filter(|other| other.sop_instance_uid == source.sop_instance_uid);
+        // Slices that share an image without being its frames are tiles of a mosaic.
+        let tile = source.frame.is_none() && same.count() > 1;
+        !self.series.resampled && !tile
     }
 
     /// Whether the frames are one upright stack without a gap: Dimension Organization Type 3D (PS3.3 section C.7.6.17.3).
     pub fn one_stack(&self) -> bool {
         let one_channel = self.segments.len() == 1 || matches!(self.values, Values::Numbers);
         let contiguous = self.frames.windows(2).all(|pair| pair[1].slice == pair[0].slice + 1);
-        one_channel && contiguous && self.frames.len() > 1 && self.upright() > 1.0 - 1e-6
-    }
-
-    /// Cosine of the angle between the stack's axis and the slices' normal.
-    fn upright(&self) -> f64 {
-        let [right, down, through] = self.series.geometry.direction;
-        dot(cross(right, down), through).abs()
+        one_channel && contiguous && self.frames.len() > 1 && !self.series.geometry.is_sheared()
     }
 }
 
