@@ -131,7 +131,11 @@ fn bad_command_lines_are_refused_before_any_work() {
             2,
             "a BINARY segmentation cannot be RLE compressed",
         ),
-        (&["segment", &images, "--model", &model, "--output", &dcm, "--seg-type", "mask"], 2, "[possible values: binary"),
+        (
+            &["segment", &images, "--model", &model, "--output", &dcm, "--seg-type", "mask"],
+            2,
+            "[possible values: binary",
+        ),
         (
             &["segment", &ct, "--model", &model, "--output", &nii, "--seg-compression", "deflate"],
             2,

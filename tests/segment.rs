@@ -133,11 +133,8 @@ fn cancelling_leaves_nothing() {
     let model = untrained();
     let volume = waves([64, 64, 6]);
     let folder = tempfile::tempdir().unwrap();
-    let options = SegmentOptions {
-        batch: Some(1),
-        probabilities: Some(folder.path().join("p.nii.gz")),
-        ..Default::default()
-    };
+    let options =
+        SegmentOptions { batch: Some(1), probabilities: Some(folder.path().join("p.nii.gz")), ..Default::default() };
 
     let mut seen = Vec::new();
     let mut control = Control::none().on_progress(|progress| {
