@@ -15,6 +15,7 @@ mod pacs;
 mod phantom;
 mod progress;
 mod report;
+mod seg;
 mod segment;
 mod table;
 mod terminal;
