@@ -18,6 +18,8 @@ pub struct SegmentOptions {
     pub batch: Option<usize>,
     /// Also writes class probabilities here: float32 NIfTI, one volume per class.
     pub probabilities: Option<PathBuf>,
+    /// The label map keeps its labels' probabilities, in a file without a name in the folder for temporary files.
+    pub keep_probabilities: bool,
 }
 
 /// Slices per pass where the caller does not say: enough to fill a GPU; on a CPU one slice fills all cores, more only
@@ -49,10 +51,8 @@ pub fn segment(
         None => CPU_BATCH,
     };
     let preprocessor = Preprocessor::new(config, volume, control)?;
-    let mut probabilities = match &options.probabilities {
-        Some(path) => Some(Probabilities::create(path, volume.geometry(), config.architecture.classes)?),
-        None => None,
-    };
+    let (path, keep) = (options.probabilities.as_deref(), options.keep_probabilities);
+    let mut probabilities = Probabilities::create(path, keep, volume.geometry(), config.architecture.classes)?;
     let slices = preprocessor.slices();
     let mut voxels = vec![0; volume.geometry().len()];
     control.report(Progress::of(Stage::Infer, 0, slices))?;
@@ -62,14 +62,19 @@ pub fn segment(
         scope.spawn(move || read_batches(preprocessor, batch, &send));
         run_batches(model, preprocessor, &batches, &mut voxels, probabilities.as_mut(), control)
     })?;
-    if let Some(probabilities) = probabilities {
-        probabilities.finish(&preprocessor, voxels.len(), control)?;
-    }
+    let fractions = match probabilities {
+        Some(probabilities) => probabilities.finish(&preprocessor, voxels.len(), control)?,
+        None => None,
+    };
     let algorithm = Algorithm {
         name: config.name.clone().unwrap_or_else(|| "TransUNet".into()),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    Labelmap::new(volume.clone(), voxels, config.labels.clone(), algorithm)
+    let labelmap = Labelmap::new(volume.clone(), voxels, config.labels.clone(), algorithm)?;
+    match fractions {
+        Some(fractions) => labelmap.with_fractions(fractions),
+        None => Ok(labelmap),
+    }
 }
 
 /// Network input of slices `first..first + count`: `[count, channels, h, w]`.

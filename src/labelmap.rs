@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::fractions::Fractions;
 use crate::geometry::Geometry;
 use crate::labels::Label;
 use crate::volume::Volume;
@@ -23,6 +24,7 @@ pub struct Labelmap {
     labels: Vec<Label>,
     source: Arc<Volume>,
     algorithm: Algorithm,
+    fractions: Option<Fractions>,
 }
 
 impl Labelmap {
@@ -48,7 +50,17 @@ impl Labelmap {
                 labels.len()
             )));
         }
-        Ok(Labelmap { voxels, labels, source, algorithm })
+        Ok(Labelmap { voxels, labels, source, algorithm, fractions: None })
+    }
+
+    /// The same, knowing how likely each label is in each voxel of its grid.
+    pub fn with_fractions(mut self, fractions: Fractions) -> Result<Self> {
+        if fractions.geometry() != self.geometry() {
+            let sizes = (fractions.geometry().size, self.geometry().size);
+            return Err(Error::Argument(format!("probabilities on a grid of {:?} for labels on {:?}", sizes.0, sizes.1)));
+        }
+        self.fractions = Some(fractions);
+        Ok(self)
     }
 
     /// Same grid as the source volume.
@@ -74,6 +86,11 @@ impl Labelmap {
 
     pub fn source(&self) -> &Arc<Volume> {
         &self.source
+    }
+
+    /// How likely each label is in each voxel, if that was kept.
+    pub fn fractions(&self) -> Option<&Fractions> {
+        self.fractions.as_ref()
     }
 
     pub fn algorithm(&self) -> &Algorithm {

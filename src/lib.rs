@@ -15,6 +15,7 @@ pub mod dicom;
 pub mod error;
 pub mod ffi;
 pub mod formats;
+pub mod fractions;
 pub mod geometry;
 pub mod infer;
 pub mod intensity;

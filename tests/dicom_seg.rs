@@ -1,6 +1,12 @@
 //! DICOM SEG: other programs accept the file and read back the very voxels, positions and codes.
 
 mod common;
+#[path = "dicom_seg/forms.rs"]
+mod forms;
+#[path = "dicom_seg/references.rs"]
+mod references;
+#[path = "dicom_seg/sizes.rs"]
+mod sizes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -181,13 +187,15 @@ fn random_labelmap(series: Series) -> Labelmap {
 }
 
 /// Writes `seg.dcm` and what must be read from it: `labels.raw`, `expected.json`.
-fn write_case(folder: &Path, labelmap: &Labelmap) {
+fn write_case(folder: &Path, labelmap: &Labelmap, options: &SegOptions) {
     fs::create_dir(folder).unwrap();
-    write_seg(labelmap, &folder.join("seg.dcm"), &SegOptions::default(), &mut Control::none()).unwrap();
+    write_seg(labelmap, &folder.join("seg.dcm"), options, &mut Control::none()).unwrap();
     fs::write(folder.join("labels.raw"), labelmap.voxels()).unwrap();
     let series = labelmap.source().series().unwrap();
     let code = |code: Code| json!([code.value, code.scheme, code.meaning]);
     let expected = json!({
+        "type": options.encoding.to_string(),
+        "compression": options.compression.to_string(),
         "size": series.geometry.size,
         "affine": series.geometry.affine(),
         "study": series.study_uid,
@@ -240,9 +248,10 @@ fn cases(test: &str, root: &Path) -> Vec<PathBuf> {
         .into_iter()
         .map(|(name, labelmap)| {
             let folder = root.join(name);
-            write_case(&folder, &labelmap);
+            write_case(&folder, &labelmap, &SegOptions::default());
             folder
         })
+        .chain(forms::cases(root))
         .collect()
 }
 
@@ -250,13 +259,24 @@ fn cases(test: &str, root: &Path) -> Vec<PathBuf> {
 fn validators_find_no_error() {
     let root = tempfile::tempdir().unwrap();
     for folder in cases("validators_find_no_error", root.path()) {
+        let label_map = folder.to_string_lossy().contains("labelmap");
         for name in ["dciodvfy", "dcmftest"] {
             let Some(mut program) = common::program("validators_find_no_error", name) else { return };
-            let output = program.arg(folder.join("seg.dcm")).output().unwrap();
+            let mut path = folder.join("seg.dcm");
+            // dciodvfy does not inflate.
+            if folder.to_string_lossy().contains("deflate") && name == "dciodvfy" {
+                let Some(mut inflate) = common::program("validators_find_no_error", "dcmconv") else { return };
+                let inflated = folder.join("inflated.dcm");
+                common::run(inflate.arg("+te").args([&path, &inflated]));
+                path = inflated;
+            }
+            let output = program.arg(path).output().unwrap();
             let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
             let errors: Vec<&str> =
                 text.lines().filter(|line| line.starts_with("Error") || line.starts_with("no:")).collect();
-            assert!(errors.is_empty() && output.status.success(), "{name} {}: {text}", folder.display());
+            // The installed dciodvfy may be older than the SOP class.
+            let unknown = label_map && name == "dciodvfy" && text.contains("SOP Class UID Not found");
+            assert!(errors.is_empty() && (output.status.success() || unknown), "{name} {}: {text}", folder.display());
         }
     }
 }
@@ -425,21 +445,4 @@ fn cancelling_leaves_what_was_there() {
     }
     assert_eq!(fs::read(&path).unwrap(), b"earlier");
     assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --test dicom_seg -- --ignored --nocapture"]
-fn eight_labels_on_a_hundred_slices() {
-    let mut series = made_series(100);
-    series.geometry.size = [512, 512, 100];
-    let voxels = (0..series.geometry.len()).map(|at| (at / 37 % 9) as u8).collect();
-    let labelmap = labelmap_of(series, voxels, (1..9).map(Label::numbered).collect());
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("seg.dcm");
-    for options in [SegOptions::default(), deterministic()] {
-        let start = std::time::Instant::now();
-        write_seg(&labelmap, &path, &options, &mut Control::none()).unwrap();
-        let size = fs::metadata(&path).unwrap().len();
-        println!("deterministic {}: {:?}, {size} bytes", options.deterministic, start.elapsed());
-    }
 }

@@ -14,6 +14,7 @@ mod output;
 mod phantom;
 mod progress;
 mod report;
+mod seg;
 mod segment;
 mod table;
 mod terminal;

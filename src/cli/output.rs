@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use transunet::Error;
 use transunet::control::{Control, Progress, Stage};
-use transunet::dicom::{SegOptions, write_seg};
+use transunet::dicom::{SegEncoding, write_seg};
 use transunet::formats::{OutputKind, check_grid, write_labels};
 use transunet::labelmap::Labelmap;
 use transunet::picture::{Style, write_contact_sheet};
@@ -12,6 +12,7 @@ use transunet::volume::Volume;
 
 use super::failure::{About, Code, Failure, Outcome};
 use super::input::Input;
+use super::seg::SegForm;
 
 #[derive(clap::Args, Default)]
 pub struct Output {
@@ -23,8 +24,10 @@ pub struct Output {
     pub picture: Option<PathBuf>,
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
-    #[arg(skip)]
-    pub seg: SegOptions,
+    #[command(flatten)]
+    pub seg: SegForm,
+    #[arg(long)]
+    pub deterministic: bool,
     /// The folder that the files will be in, where they are written elsewhere first.
     #[arg(skip)]
     pub destination: Option<PathBuf>,
@@ -58,6 +61,7 @@ impl Output {
                 ));
             }
         }
+        self.seg.check(self.writes_seg())?;
         let named = |path: &Option<PathBuf>, endings: &[&str]| match path {
             Some(path) if !endings.iter().any(|ending| path.to_string_lossy().to_lowercase().ends_with(ending)) => {
                 let text = format!("{}: expected a name that ends in {}", path.display(), endings.join(" or "));
@@ -86,6 +90,15 @@ impl Output {
         Ok(())
     }
 
+    fn writes_seg(&self) -> bool {
+        self.labels.iter().any(|path| OutputKind::of(path).is_ok_and(|kind| kind == OutputKind::DicomSeg))
+    }
+
+    /// Whether a DICOM SEG will tell how likely each label is.
+    pub fn needs_probabilities(&self) -> bool {
+        self.seg.encoding() == SegEncoding::Fractional && self.writes_seg()
+    }
+
     /// Refuses a volume whose grid some of the files could not hold.
     pub fn check_grid(&self, volume: &Volume) -> Outcome {
         for path in self.labels.iter().chain(&self.probabilities) {
@@ -98,11 +111,12 @@ impl Output {
 
     /// Writes all but probabilities and report.
     pub fn write(&self, labelmap: &Labelmap, control: &mut Control) -> Outcome {
+        let seg = self.seg.options(self.deterministic);
         let total = self.labels.len() + usize::from(self.picture.is_some());
         for (done, path) in self.labels.iter().enumerate() {
             control.report(Progress::of(Stage::Write, done, total)).about(Code::Output)?;
             match OutputKind::of(path).about(Code::Usage)? {
-                OutputKind::DicomSeg => write_seg(labelmap, path, &self.seg, control),
+                OutputKind::DicomSeg => write_seg(labelmap, path, &seg, control),
                 OutputKind::SegNrrd | OutputKind::Nrrd | OutputKind::Nifti => write_labels(labelmap, path),
             }
             .about(Code::Output)?;

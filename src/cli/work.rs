@@ -33,8 +33,11 @@ impl Work<'_> {
     ) -> Outcome<Report> {
         let Work { model, output, .. } = self;
         output.check_grid(volume)?;
-        let options =
-            SegmentOptions { batch: self.batch.map(usize::from), probabilities: output.probabilities.clone() };
+        let options = SegmentOptions {
+            batch: self.batch.map(usize::from),
+            probabilities: output.probabilities.clone(),
+            keep_probabilities: output.needs_probabilities(),
+        };
         let labelmap = infer::segment(model, volume, &options, control).or_else(|error| {
             let part = match &error {
                 Error::Io { path, .. } if Some(path) == options.probabilities.as_ref() => Code::Output,

@@ -1,4 +1,5 @@
 //! RLE lossless (PS3.5 annex G): the bytes of the samples in planes, most significant first, each packed by itself.
+//! Read for samples of any size, written for those of one byte.
 //!
 //! Decoded here because the registered codec panics on streams that are too short and accepts ones that are too long.
 
@@ -63,4 +64,110 @@ fn unpack(mut segment: &[u8], expected: usize) -> Option<Vec<u8>> {
         segment = &rest[used..];
     }
     (bytes.len() == expected && segment.len() <= PADDING).then_some(bytes)
+}
+
+/// Longest literal or run.
+const LONGEST: usize = 128;
+
+/// The stream of an image of one byte for each pixel; its length is even.
+pub(super) fn encode(pixels: &[u8], columns: usize) -> Vec<u8> {
+    let mut stream = vec![0; HEADER];
+    stream[0] = 1;
+    stream[4] = HEADER as u8;
+    // Neither runs nor literals cross rows (PS3.5 section G.3.1).
+    pixels.chunks(columns).for_each(|row| pack(row, &mut stream));
+    if stream.len() % 2 == 1 {
+        stream.push(0);
+    }
+    stream
+}
+
+/// Most bytes that [`encode`] makes of an image: literals alone.
+pub(super) fn most_bytes(columns: usize, rows: usize) -> u64 {
+    let packed = (columns + columns.div_ceil(LONGEST)) as u64 * rows as u64;
+    HEADER as u64 + packed.next_multiple_of(2)
+}
+
+/// PS3.5 G.3.1: runs of three and more become two bytes; two equal bytes do not interrupt a literal.
+fn pack(row: &[u8], out: &mut Vec<u8>) {
+    let mut rest = row;
+    let mut literal = row;
+    let mut literals = 0;
+    while let Some((&first, _)) = rest.split_first() {
+        let run = rest.iter().take(LONGEST).take_while(|&&byte| byte == first).count();
+        if run >= 3 || (run == 2 && literals == 0) {
+            flush(&literal[..literals], out);
+            out.extend([(1 - run as i32) as u8, first]);
+            literals = 0;
+            literal = &rest[run..];
+        } else {
+            literals += run;
+        }
+        rest = &rest[run..];
+    }
+    flush(&literal[..literals], out);
+}
+
+fn flush(literal: &[u8], out: &mut Vec<u8>) {
+    for part in literal.chunks(LONGEST) {
+        out.push(part.len() as u8 - 1);
+        out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format(rows: usize, columns: usize) -> PixelFormat {
+        PixelFormat {
+            rows,
+            columns,
+            allocated: 8,
+            stored: 8,
+            high_bit: 7,
+            signed: false,
+            slope: 1.0,
+            intercept: 0.0,
+        }
+    }
+
+    #[test]
+    fn packed_bytes_are_those_of_the_standard() {
+        let pack = |row: &[u8]| {
+            let mut out = Vec::new();
+            super::pack(row, &mut out);
+            out
+        };
+        assert_eq!(pack(&[7; 128]), [0x81, 7]);
+        assert_eq!(pack(&[7; 129]), [0x81, 7, 0, 7]);
+        assert_eq!(pack(&[7; 131]), [0x81, 7, 0xFE, 7]);
+        assert_eq!(pack(&[1, 2, 2, 3, 3, 3]), [2, 1, 2, 2, 0xFE, 3]);
+        assert_eq!(pack(&[2, 2, 1]), [0xFF, 2, 0, 1]);
+        assert_eq!(pack(&[]), [0; 0]);
+        let rising: Vec<u8> = (0..=255).chain([0, 0]).collect();
+        let packed = pack(&rising);
+        assert_eq!((packed[0], packed[129], packed[258]), (127, 127, 1));
+        assert_eq!(packed.len(), 258 + 3);
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let mut state = 1u32;
+        for (columns, rows, spread) in [(1, 1, 1), (3, 5, 2), (512, 7, 1), (300, 4, 2), (257, 3, 9), (129, 2, 255)] {
+            let mut value = 0u8;
+            let pixels: Vec<u8> = (0..columns * rows)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if state >> 28 < 6 || spread == 255 {
+                        value = ((state >> 16) % spread) as u8;
+                    }
+                    value
+                })
+                .collect();
+            let stream = encode(&pixels, columns);
+            assert!(stream.len() % 2 == 0 && stream.len() as u64 <= most_bytes(columns, rows));
+            assert!(decode(&stream, &format(rows, columns)).unwrap() == pixels, "{columns} x {rows}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use libc::c_char;
 use serde_json::json;
 
-use crate::dicom::{self, SegOptions};
+use crate::dicom::{self, SegCompression, SegEncoding, SegOptions};
 use crate::error::{Error, Result};
 use crate::ffi::cancel::{control_in, transunet_control};
 use crate::ffi::error::transunet_error;
@@ -29,6 +29,27 @@ pub struct transunet_labelmap {
     description: CString,
 }
 
+/// What a pixel of a DICOM SEG says.
+pub type transunet_seg_encoding = i32;
+
+/// One bit: whether it belongs to the frame's segment. What every reader takes.
+pub const TRANSUNET_SEG_BINARY: transunet_seg_encoding = 0;
+/// How likely it belongs to the frame's segment, out of 255, if the label map was segmented with
+/// transunet_segment_options.keep_probabilities; else 255 or 0.
+pub const TRANSUNET_SEG_FRACTIONAL: transunet_seg_encoding = 1;
+/// The number of its segment (Label Map Segmentation Storage, DICOM Supplement 243): small; for readers of 2024 and later.
+pub const TRANSUNET_SEG_LABELMAP: transunet_seg_encoding = 2;
+
+/// How the pixels of a DICOM SEG are stored.
+pub type transunet_seg_compression = i32;
+
+/// Explicit VR Little Endian.
+pub const TRANSUNET_SEG_UNCOMPRESSED: transunet_seg_compression = 0;
+/// RLE Lossless; not with TRANSUNET_SEG_BINARY.
+pub const TRANSUNET_SEG_RLE: transunet_seg_compression = 1;
+/// Deflated Explicit VR Little Endian.
+pub const TRANSUNET_SEG_DEFLATE: transunet_seg_compression = 2;
+
 /// What to say in a DICOM SEG. Start from TRANSUNET_SEG_OPTIONS_INIT. Zero in a field means its default.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -46,6 +67,8 @@ pub struct transunet_seg_options {
     pub series_number: u32,
     /// 1 = equal input gives equal bytes: UIDs and date follow from the content. 0 = new UIDs, the time of writing.
     pub deterministic: i32,
+    pub encoding: transunet_seg_encoding,
+    pub compression: transunet_seg_compression,
 }
 
 // SAFETY: repr(C), struct_size first, zeros are the defaults.
@@ -99,7 +122,7 @@ pub unsafe extern "C" fn transunet_labelmap_voxels(
 }
 
 /// A label map like `labelmap` with other voxels, which are copied: what a person has corrected, to be written or
-/// measured. `count` must be the number of voxels, every value 0 or that of a label. Free `*out` with
+/// measured. It has no probabilities. `count` must be the number of voxels, every value 0 or that of a label. Free `*out` with
 /// transunet_labelmap_free. Statuses: INVALID_ARGUMENT, OUT_OF_MEMORY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_labelmap_with_voxels(
@@ -252,6 +275,18 @@ unsafe fn seg_options_in(pointer: *const transunet_seg_options) -> Result<SegOpt
         0 => false,
         1 => true,
         other => return Err(Error::Argument(format!("options->deterministic is {other}, expected 0 or 1"))),
+    };
+    options.encoding = match record.encoding {
+        TRANSUNET_SEG_BINARY => SegEncoding::Binary,
+        TRANSUNET_SEG_FRACTIONAL => SegEncoding::Fractional,
+        TRANSUNET_SEG_LABELMAP => SegEncoding::LabelMap,
+        other => return Err(Error::Argument(format!("options->encoding is {other}, expected 0, 1 or 2"))),
+    };
+    options.compression = match record.compression {
+        TRANSUNET_SEG_UNCOMPRESSED => SegCompression::None,
+        TRANSUNET_SEG_RLE => SegCompression::Rle,
+        TRANSUNET_SEG_DEFLATE => SegCompression::Deflate,
+        other => return Err(Error::Argument(format!("options->compression is {other}, expected 0, 1 or 2"))),
     };
     Ok(options)
 }

@@ -25,6 +25,11 @@ pub struct transunet_segment_options {
     pub batch: usize,
     /// Also writes class probabilities to this file (.nii.gz: float32, one volume per class); NULL = none.
     pub probabilities_path: *const c_char,
+    /// 1 = the label map keeps its labels' probabilities for TRANSUNET_SEG_FRACTIONAL, in a file without a name in the
+    /// system's folder for temporary files: a byte for each voxel and label. 0 = it does not.
+    pub keep_probabilities: i32,
+    /// 0.
+    pub reserved: i32,
 }
 
 // SAFETY: repr(C), struct_size first, zeros are the defaults.
@@ -63,5 +68,10 @@ unsafe fn options_in(pointer: *const transunet_segment_options) -> Result<Segmen
     if record.batch > 4096 {
         return Err(Error::Argument(format!("options->batch is {}, expected at most 4096", record.batch)));
     }
-    Ok(SegmentOptions { batch: (record.batch > 0).then_some(record.batch), probabilities })
+    let keep_probabilities = match record.keep_probabilities {
+        0 => false,
+        1 => true,
+        other => return Err(Error::Argument(format!("options->keep_probabilities is {other}, expected 0 or 1"))),
+    };
+    Ok(SegmentOptions { batch: (record.batch > 0).then_some(record.batch), probabilities, keep_probabilities })
 }

@@ -29,6 +29,9 @@ pub struct Settings {
     pub file_formats: Vec<String>,
     pub picture: bool,
     pub report: bool,
+    /// Form of DICOM SEG objects.
+    pub seg_type: String,
+    pub seg_compression: String,
     /// What becomes of a tilted series.
     pub tilt: String,
     /// Version that began the folder.
@@ -102,9 +105,11 @@ impl Settings {
         let options = |settings: &Settings| {
             let yes = |on: bool| if on { "yes" } else { "no" };
             format!(
-                "formats {} for DICOM series and {} for volume files, picture {}, report {}",
+                "formats {} for DICOM series and {} for volume files, DICOM SEG {} with compression {}, picture {}, report {}",
                 settings.series_formats.join(","),
                 settings.file_formats.join(","),
+                settings.seg_type,
+                settings.seg_compression,
                 yes(settings.picture),
                 yes(settings.report)
             )

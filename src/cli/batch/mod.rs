@@ -19,6 +19,7 @@ use transunet::weights::Checkpoint;
 
 use super::computing::Computing;
 use super::failure::{About, Code, Failure, Outcome};
+use super::seg::SegForm;
 use super::{Session, home};
 use folder::{ModelId, Settings};
 use plan::{Plan, Rules};
@@ -71,6 +72,8 @@ pub struct Batch {
     /// What to write [default: dcm (DICOM SEG) for DICOM series, seg.nrrd for volume files]
     #[arg(long, value_delimiter = ',', value_name = "FORMAT", value_parser = PossibleValuesParser::new(FORMATS))]
     format: Vec<String>,
+    #[command(flatten)]
+    seg: SegForm,
     /// Also draw slices with their labels: picture.png
     #[arg(long)]
     picture: bool,
@@ -141,6 +144,7 @@ impl Batch {
         } else {
             (formats.clone(), formats.into_iter().filter(|format| format != "dcm").collect())
         };
+        self.seg.check(series_formats.iter().any(|format| format == "dcm"))?;
         Ok(Settings {
             format: 1,
             model: ModelId::of(weights).about(Code::Model)?,
@@ -148,6 +152,8 @@ impl Batch {
             file_formats,
             picture: self.picture,
             report: self.report,
+            seg_type: self.seg.encoding().to_string(),
+            seg_compression: self.seg.compression().to_string(),
             tilt: self.tilt.clone(),
             transunet: env!("CARGO_PKG_VERSION").into(),
         })

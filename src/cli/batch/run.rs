@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use transunet::dicom::SegOptions;
 use transunet::model::Model;
 use transunet::volume::Volume;
 
@@ -163,7 +162,8 @@ impl Run<'_> {
             picture: self.settings.picture.then(|| at(PICTURE)),
             report: self.settings.report.then(|| at(REPORT)),
             // A series that is computed again gets the same object, not a second one.
-            seg: SegOptions { deterministic: true, ..SegOptions::default() },
+            seg: self.batch.seg,
+            deterministic: true,
             destination: Some(stage.result().to_path_buf()),
             ..Output::default()
         };

@@ -1,4 +1,4 @@
-//! The data set of a DICOM SEG without its pixels: patient and study as in the source, then what was made, with what.
+//! The data set of a DICOM SEG before its frames: patient and study as in the source, then what was made, with what.
 
 use dicom::core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom::dictionary_std::{tags, uids};
@@ -6,27 +6,27 @@ use dicom::object::InMemDicomObject;
 use dicom::object::mem::InMemElement;
 use sha2::{Digest, Sha256};
 
-use super::attributes::{
+use super::frames;
+use super::plan::{Plan, Values};
+use crate::dicom::attributes::{
     LONG_STRING, SHORT_TEXT, copied, copied_or_empty, empty, item, long_string, one_line, sequence, text, unsigned,
 };
-use super::codes::{cielab, code_item, code_sequence, dcm};
-use super::seg::Plan;
-use super::seg_frames;
-use super::uid::derived;
+use crate::dicom::codes::{cielab, code_item, code_sequence, dcm};
+use crate::dicom::uid::derived;
 use crate::error::Result;
 use crate::labels::Label;
 
 const MANUFACTURER: &str = "TransUNet";
 const NOTICE: &str = "Research use only, not for clinical use.";
 
-/// The whole data set but the pixel data.
+/// The whole data set but the functional groups of each frame and the pixels.
 pub fn object(plan: &Plan) -> Result<InMemDicomObject> {
     let mut elements = patient_and_study(plan);
     elements.extend(series(plan)?);
     elements.extend(equipment(plan));
     elements.extend(instance(plan)?);
     elements.extend(segmentation(plan)?);
-    elements.extend(seg_frames::elements(plan)?);
+    elements.extend(frames::elements(plan)?);
     Ok(item(elements))
 }
 
@@ -110,7 +110,7 @@ fn series(plan: &Plan) -> Result<Vec<InMemElement>> {
         "" => derived(&format!("frame of reference of {}", source.series_uid)),
         uid => uid.to_string(),
     };
-    let references = source.instances.iter().map(seg_frames::reference).collect();
+    let references = frames::distinct(&source.instances).map(frames::instance).collect();
     Ok(vec![
         text(tags::MODALITY, VR::CS, "SEG"),
         text(tags::SERIES_INSTANCE_UID, VR::UI, plan.uids.make("series")?),
@@ -173,9 +173,14 @@ fn scanner(header: &InMemDicomObject) -> Option<InMemDicomObject> {
 fn instance(plan: &Plan) -> Result<Vec<InMemElement>> {
     let header = &plan.series.header;
     let geometry = &plan.series.geometry;
+    let sop_class = match plan.values {
+        Values::Numbers => uids::LABEL_MAP_SEGMENTATION_STORAGE,
+        _ => uids::SEGMENTATION_STORAGE,
+    };
+    let bits = plan.values.bits();
     let mut elements = vec![
         text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"),
-        text(tags::SOP_CLASS_UID, VR::UI, uids::SEGMENTATION_STORAGE),
+        text(tags::SOP_CLASS_UID, VR::UI, sop_class),
         text(tags::SOP_INSTANCE_UID, VR::UI, plan.uids.make("instance")?),
         text(tags::INSTANCE_NUMBER, VR::IS, "1"),
         text(tags::INSTANCE_CREATION_DATE, VR::DA, date(plan)),
@@ -188,9 +193,9 @@ fn instance(plan: &Plan) -> Result<Vec<InMemElement>> {
         text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2"),
         unsigned(tags::ROWS, geometry.rows() as u16),
         unsigned(tags::COLUMNS, geometry.columns() as u16),
-        unsigned(tags::BITS_ALLOCATED, 1),
-        unsigned(tags::BITS_STORED, 1),
-        unsigned(tags::HIGH_BIT, 0),
+        unsigned(tags::BITS_ALLOCATED, bits),
+        unsigned(tags::BITS_STORED, bits),
+        unsigned(tags::HIGH_BIT, bits - 1),
         unsigned(tags::PIXEL_REPRESENTATION, 0),
     ];
     // Masks carry no text, but those of an image that does could follow it. Nothing is said of recognizable features:
@@ -218,9 +223,17 @@ fn segmentation(plan: &Plan) -> Result<Vec<InMemElement>> {
     let creator = one_line(&options.content_creator, LONG_STRING);
     let segments: Result<Vec<_>> =
         plan.segments.iter().zip(1..).map(|(label, number)| segment(plan, label, number)).collect();
-    Ok(vec![
-        text(tags::SEGMENTATION_TYPE, VR::CS, "BINARY"),
-        text(tags::SEGMENTS_OVERLAP, VR::CS, "NO"),
+    let (kind, overlap, more) = match plan.values {
+        Values::Mask => ("BINARY", "NO", vec![]),
+        Values::Occupancy => ("FRACTIONAL", "NO", fractional("OCCUPANCY")),
+        // Several segments may be likely in one place.
+        Values::Probability(_) => ("FRACTIONAL", "UNDEFINED", fractional("PROBABILITY")),
+        // The value of the background, which is no segment.
+        Values::Numbers => ("LABELMAP", "NO", vec![unsigned(tags::PIXEL_PADDING_VALUE, 0)]),
+    };
+    let mut elements = vec![
+        text(tags::SEGMENTATION_TYPE, VR::CS, kind),
+        text(tags::SEGMENTS_OVERLAP, VR::CS, overlap),
         text(tags::CONTENT_LABEL, VR::CS, options.content_label.trim()),
         long_string(tags::CONTENT_DESCRIPTION, &options.content_description),
         if creator.is_empty() {
@@ -229,7 +242,16 @@ fn segmentation(plan: &Plan) -> Result<Vec<InMemElement>> {
             text(tags::CONTENT_CREATOR_NAME, VR::PN, creator)
         },
         sequence(tags::SEGMENT_SEQUENCE, segments?),
-    ])
+    ];
+    elements.extend(more);
+    Ok(elements)
+}
+
+fn fractional(kind: &str) -> Vec<InMemElement> {
+    vec![
+        text(tags::SEGMENTATION_FRACTIONAL_TYPE, VR::CS, kind),
+        unsigned(tags::MAXIMUM_FRACTIONAL_VALUE, u8::MAX.into()),
+    ]
 }
 
 fn segment(plan: &Plan, label: &Label, number: u16) -> Result<InMemDicomObject> {
