@@ -139,8 +139,8 @@ fn wrong_files_have_their_statuses() {
     }
     unsafe { transunet_runtime_free(runtime) };
 
-    let Some(folder) = common::data("wrong_files_have_their_statuses", "dicom-enhanced-mr-siemens") else { return };
-    let path = c_path(&folder);
+    let Some(folder) = common::data("wrong_files_have_their_statuses", "dicom-seg-liver-ct3") else { return };
+    let path = c_path(&folder.join("liver.dcm"));
     let mut volume = null_mut();
     let (status, message) =
         failure(|error| unsafe { transunet_volume_open(path.as_ptr(), null(), null(), &mut volume, error) });

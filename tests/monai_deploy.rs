@@ -144,8 +144,8 @@ fn what_cannot_be_segmented_fails_the_application() {
     app(&ct, "phantom", "  speed: 3").fails(test, "unknown speed");
     app(&ct, "phantom", "  series: modality=MR").fails(test, "modality=MR");
 
-    if let Some(tilted) = common::data(test, "dicom-ct-philips-tilt-minus18") {
-        app(&tilted, "phantom", "").fails(test, "gantry tilt");
+    if let Some(dynamic) = common::data(test, "dicom-mr-fmri-timepoints") {
+        app(&dynamic, "hippocampus", "").fails(test, "holds 5 volumes");
     }
     // CT and MR in one study, and a model that is no bundled one.
     let Some(mr) = common::data(test, "dicom-mr-study1-hippocrop") else { return };

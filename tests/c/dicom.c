@@ -99,7 +99,15 @@ static void refusals(const char *several, const char *tilted) {
   FAILS(OPEN("text"), TRANSUNET_STATUS_DICOM_PARSE, "");
   FAILS(OPEN("bad.nrrd"), TRANSUNET_STATUS_VOLUME_FORMAT, "bad.nrrd");
   FAILS(OPEN(several), TRANSUNET_STATUS_SERIES_CHOICE, "series fit");
-  FAILS(OPEN(tilted), TRANSUNET_STATUS_DICOM_GEOMETRY, "");
+  options.tilt = "refuse";
+  FAILS(OPEN(tilted), TRANSUNET_STATUS_DICOM_GEOMETRY, "gantry tilt");
+  options.tilt = "straighten";
+  REFUSED(OPEN(tilted), "expected keep, resample, refuse");
+  options.tilt = "resample";
+  SUCCEEDS(OPEN(tilted));
+  transunet_volume_free(volume);
+  volume = NULL;
+  options.tilt = NULL;
   options.series = "1.2.3.4";
   FAILS(OPEN(several), TRANSUNET_STATUS_SERIES_CHOICE, "1.2.3.4");
   options.series = "modality";
