@@ -116,7 +116,20 @@ fn all_poses_and_kinds_occur() {
             assert!(count >= KINDS / 2, "pose {pose} listed {order}: {count} series");
         }
     }
-    for kind in ["Even", "Gap", "Uneven", "Growing", "Copy", "Twin", "Shifted", "Tilted", "Several", "Beside", "Odd", "Truncated"] {
+    for kind in [
+        "Even",
+        "Gap",
+        "Uneven",
+        "Growing",
+        "Copy",
+        "Twin",
+        "Shifted",
+        "Tilted",
+        "Several",
+        "Beside",
+        "Odd",
+        "Truncated",
+    ] {
         assert!(kinds.get(kind).is_some_and(|&count| count >= 50), "{kind}: {kinds:?}");
     }
     for kind in ["Single", "Multi", "BigEndian", "Deflated", "Rle", "JpegLs", "Implicit", "Mark", "Meta", "DataSet"] {

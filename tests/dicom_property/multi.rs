@@ -113,9 +113,7 @@ fn content(recipe: &Recipe, frame: &Image, groups: &mut InMemDicomObject) {
     let (sequence, tag, value) = match by {
         Some(By::Echo) => (tags::MR_ECHO_SEQUENCE, tags::EFFECTIVE_ECHO_TIME, 7.5),
         Some(By::B) => (tags::MR_DIFFUSION_SEQUENCE, tags::DIFFUSION_B_VALUE, 500.0),
-        Some(By::Phase) => {
-            (tags::CARDIAC_SYNCHRONIZATION_SEQUENCE, tags::NOMINAL_CARDIAC_TRIGGER_DELAY_TIME, 40.5)
-        }
+        Some(By::Phase) => (tags::CARDIAC_SYNCHRONIZATION_SEQUENCE, tags::NOMINAL_CARDIAC_TRIGGER_DELAY_TIME, 40.5),
         _ => return,
     };
     group(groups, sequence, |item| put(item, tag, VR::FD, value * f64::from(rank)));

@@ -71,7 +71,10 @@ pub enum Fault {
 pub enum Layout {
     Single,
     /// Enhanced multi-frame: one file for each stack or for all; position aside, functional groups are shared or per frame.
-    Multi { together: bool, shared: bool },
+    Multi {
+        together: bool,
+        shared: bool,
+    },
 }
 
 /// How the patient's axes lie in the image.
@@ -80,8 +83,15 @@ pub enum Pose {
     /// One of the 24 right-handed signed permutations of the axes. Slices listed along or against the normal make 48.
     Aligned(usize),
     /// Turned about one axis of the patient, then [`Pose::Aligned`].
-    Oblique { pose: usize, axis: usize, degrees: f64 },
-    DoubleOblique { pose: usize, degrees: [f64; 3] },
+    Oblique {
+        pose: usize,
+        axis: usize,
+        degrees: f64,
+    },
+    DoubleOblique {
+        pose: usize,
+        degrees: [f64; 3],
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,7 +215,11 @@ pub fn draw(seed: u64) -> Recipe {
     let modality = of(random, &["CT", "MR", "PT"]);
     let tilted = matches!(kind, Kind::Tilted { .. });
     let resampled = matches!(kind, Kind::Tilted { treatment: Tilt::Resample, .. });
-    let one = if resampled { Bits { allocated: 16, stored: 16, high: 15, signed: false, noise: false } } else { bits(random, syntax) };
+    let one = if resampled {
+        Bits { allocated: 16, stored: 16, high: 15, signed: false, noise: false }
+    } else {
+        bits(random, syntax)
+    };
     let mixed = single && !resampled && random.happens(0.3);
     let scaled = !resampled && (modality == "PT" || random.happens(0.3));
     let rescale = [of(random, &[1.0, 0.5, 2.0, -1.0, 0.123456]), of(random, &[0.0, -1024.0, 7.25])];
@@ -304,8 +318,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Palette,
 ];
 
-const STACKS: [By; 8] =
-    [By::Time, By::Echo, By::B, By::Acquisition, By::Phase, By::Type, By::Orientation, By::Stack];
+const STACKS: [By; 8] = [By::Time, By::Echo, By::B, By::Acquisition, By::Phase, By::Type, By::Orientation, By::Stack];
 
 fn multi(random: &mut Random) -> Layout {
     Layout::Multi { together: random.happens(0.6), shared: random.happens(0.5) }

@@ -75,16 +75,8 @@ pub fn common(recipe: &Recipe, image: &Image) -> InMemDicomObject {
         (tags::SERIES_INSTANCE_UID, VR::UI, format!("{root}.{}", recipe.seed + 1)),
         (tags::STUDY_ID, VR::SH, "1".into()),
         (tags::SERIES_NUMBER, VR::IS, "3".into()),
-        (
-            tags::FRAME_OF_REFERENCE_UID,
-            VR::UI,
-            other(Fault::FrameOfReference, frame_of_reference, format!("{root}.8")),
-        ),
-        (
-            tags::PHOTOMETRIC_INTERPRETATION,
-            VR::CS,
-            other(Fault::Palette, "MONOCHROME2".into(), "PALETTE COLOR".into()),
-        ),
+        (tags::FRAME_OF_REFERENCE_UID, VR::UI, other(Fault::FrameOfReference, frame_of_reference, format!("{root}.8"))),
+        (tags::PHOTOMETRIC_INTERPRETATION, VR::CS, other(Fault::Palette, "MONOCHROME2".into(), "PALETTE COLOR".into())),
     ] {
         put_text(&mut object, tag, vr, &text);
     }
