@@ -19,7 +19,8 @@ def headers(folder):
     datasets = [pydicom.dcmread(path, stop_before_pixels=True) for path in (folder / "series").iterdir()]
     spacing, order = get_series_volume_positions(datasets)
     assert spacing is not None, "not a volume"
-    return [datasets[k] for k in np.argsort(order)], spacing
+    # From the feet to the head.
+    return [datasets[k] for k in np.argsort(order)[::-1]], spacing
 
 
 def metadata(folder):
@@ -62,6 +63,10 @@ def write(folder, out):
     return {}
 
 
+def frames(path):
+    return {"check": int(pydicom.dcmread(path, stop_before_pixels=True).NumberOfFrames)}
+
+
 task, *arguments = sys.argv[1:]
-answer = {"metadata": metadata, "decode": decode, "write": write}[task](*map(Path, arguments))
+answer = {"metadata": metadata, "decode": decode, "write": write, "frames": frames}[task](*map(Path, arguments))
 print(json.dumps({**answer, "seconds": time.perf_counter() - BEGAN}))
