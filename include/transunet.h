@@ -45,9 +45,9 @@
 #define TRANSUNET_CONTROL_INIT {sizeof(transunet_control), NULL, NULL, NULL}
 #define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL, NULL}
-#define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL}
+#define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL, 0, 0}
 #define TRANSUNET_TRAIN_OPTIONS_INIT {sizeof(transunet_train_options), NULL, NULL, NULL, 0, 0}
-#define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0}
+#define TRANSUNET_SEG_OPTIONS_INIT {sizeof(transunet_seg_options), NULL, NULL, NULL, NULL, 0, 0, 0, 0}
 #define TRANSUNET_PICTURE_OPTIONS_INIT {sizeof(transunet_picture_options), 0.0, 0.0, 0.0, 0, 0}
 #define TRANSUNET_GEOMETRY_INIT                                                                             \
   {sizeof(transunet_geometry), 0, 0, 0, 0, {1.0, 1.0, 1.0}, {0.0, 0.0, 0.0},                                \
@@ -333,7 +333,26 @@ typedef struct transunet_segment_options {
    * Also writes class probabilities to this file (.nii.gz: float32, one volume per class); NULL = none.
    */
   const char *probabilities_path;
+  /**
+   * 1 = the label map keeps its labels' probabilities for TRANSUNET_SEG_FRACTIONAL, in a file without a name in the
+   * system's folder for temporary files: a byte for each voxel and label. 0 = it does not.
+   */
+  int32_t keep_probabilities;
+  /**
+   * 0.
+   */
+  int32_t reserved;
 } transunet_segment_options;
+
+/**
+ * What a pixel of a DICOM SEG says.
+ */
+typedef int32_t transunet_seg_encoding;
+
+/**
+ * How the pixels of a DICOM SEG are stored.
+ */
+typedef int32_t transunet_seg_compression;
 
 /**
  * What to say in a DICOM SEG. Start from TRANSUNET_SEG_OPTIONS_INIT. Zero in a field means its default.
@@ -364,6 +383,8 @@ typedef struct transunet_seg_options {
    * 1 = equal input gives equal bytes: UIDs and date follow from the content. 0 = new UIDs, the time of writing.
    */
   int32_t deterministic;
+  transunet_seg_encoding encoding;
+  transunet_seg_compression compression;
 } transunet_seg_options;
 
 /**
@@ -590,6 +611,37 @@ typedef struct transunet_train_options {
 #define TRANSUNET_VOXEL_F32 7
 
 #define TRANSUNET_VOXEL_F64 8
+
+/**
+ * One bit: whether it belongs to the frame's segment. What every reader takes.
+ */
+#define TRANSUNET_SEG_BINARY 0
+
+/**
+ * How likely it belongs to the frame's segment, out of 255, if the label map was segmented with
+ * transunet_segment_options.keep_probabilities; else 255 or 0.
+ */
+#define TRANSUNET_SEG_FRACTIONAL 1
+
+/**
+ * The number of its segment (Label Map Segmentation Storage, DICOM Supplement 243): small; for readers of 2024 and later.
+ */
+#define TRANSUNET_SEG_LABELMAP 2
+
+/**
+ * Explicit VR Little Endian.
+ */
+#define TRANSUNET_SEG_UNCOMPRESSED 0
+
+/**
+ * RLE Lossless; not with TRANSUNET_SEG_BINARY.
+ */
+#define TRANSUNET_SEG_RLE 1
+
+/**
+ * Deflated Explicit VR Little Endian.
+ */
+#define TRANSUNET_SEG_DEFLATE 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -862,7 +914,7 @@ const uint8_t *transunet_labelmap_voxels(const struct transunet_labelmap *labelm
 
 /**
  * A label map like `labelmap` with other voxels, which are copied: what a person has corrected, to be written or
- * measured. `count` must be the number of voxels, every value 0 or that of a label. Free `*out` with
+ * measured. It has no probabilities. `count` must be the number of voxels, every value 0 or that of a label. Free `*out` with
  * transunet_labelmap_free. Statuses: INVALID_ARGUMENT, OUT_OF_MEMORY.
  */
 TRANSUNET_API

@@ -57,7 +57,10 @@ impl Labelmap {
     pub fn with_fractions(mut self, fractions: Fractions) -> Result<Self> {
         if fractions.geometry() != self.geometry() {
             let sizes = (fractions.geometry().size, self.geometry().size);
-            return Err(Error::Argument(format!("probabilities on a grid of {:?} for labels on {:?}", sizes.0, sizes.1)));
+            return Err(Error::Argument(format!(
+                "probabilities on a grid of {:?} for labels on {:?}",
+                sizes.0, sizes.1
+            )));
         }
         self.fractions = Some(fractions);
         Ok(self)

@@ -4,7 +4,7 @@
 mod discs;
 #[path = "common/phantom.rs"]
 mod phantom;
-#[path = "batch/place.rs"]
+#[path = "common/place.rs"]
 mod place;
 
 use std::collections::BTreeSet;
@@ -335,6 +335,10 @@ fn results_of_two_kinds_are_not_mixed() {
     refused(input.clone(), out.clone(), other, &[], 6, "holds results of batch.safetensors");
     refused(input.clone(), out.clone(), ours, &["--picture"], 6, "picture no, report no; asked for");
     refused(input.clone(), out.clone(), ours, &["--format", "nii", "--dry-run"], 6, "asked for: formats nii");
+    let label_map = ["--seg-type", "labelmap", "--seg-compression", "rle"];
+    refused(input.clone(), out.clone(), ours, &label_map, 6, "asked for: formats dcm for DICOM series");
+    let nrrd = ["--format", "seg.nrrd", "--seg-type", "labelmap"];
+    refused(input.clone(), place.at("other"), ours, &nrrd, 2, "--seg-type: no DICOM SEG is written");
     // The same model elsewhere is the same.
     refused(input.clone(), out.clone(), copy.to_str().unwrap(), &[], 0, "");
     refused(input.clone(), input.join("out"), ours, &[], 2, "one is in the other");

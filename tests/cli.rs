@@ -91,7 +91,7 @@ fn help_teaches_by_examples() {
     for part in ["Examples:", "transunet demo", "Exit codes:", "130  cancelled", "not for clinical use"] {
         assert!(all.contains(part), "{part:?} is not in\n{all}");
     }
-    for command in ["segment", "batch", "info", "devices", "demo"] {
+    for command in ["segment", "batch", "info", "send", "devices", "demo"] {
         let help = succeeds(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("transunet {command}")), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
@@ -126,6 +126,21 @@ fn bad_command_lines_are_refused_before_any_work() {
         (&["segment", &ct, "--model", &model, "--output", &nii, "--threads", "many"], 2, "--threads"),
         (&["segment", &ct, "--model", &model, "--output", &at("out.jpg")], 2, "expected .dcm (DICOM SEG)"),
         (&["segment", &ct, "--model", &model, "--output", &dcm], 2, "a DICOM SEG refers to DICOM images"),
+        (
+            &["segment", &images, "--model", &model, "--output", &dcm, "--seg-compression", "rle"],
+            2,
+            "a BINARY segmentation cannot be RLE compressed",
+        ),
+        (
+            &["segment", &images, "--model", &model, "--output", &dcm, "--seg-type", "mask"],
+            2,
+            "[possible values: binary",
+        ),
+        (
+            &["segment", &ct, "--model", &model, "--output", &nii, "--seg-compression", "deflate"],
+            2,
+            "--seg-compression: no DICOM SEG is written",
+        ),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--output", &nii], 2, "two outputs have this name"),
         (&["segment", &ct, "--model", &model, "--output", &ct], 2, "it is also read"),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--picture", &at("p.jpg")], 2, "ends in .png"),
@@ -326,6 +341,25 @@ fn segment_writes_what_is_asked_for_and_reports_as_json() {
             assert_eq!(count(&info, value), count(&report, value), "label {value} of {file}");
         }
     }
+    // Probabilities on request, the same each time.
+    for file in [&files[0], &files[2].replace(".nii.gz", ".dcm")] {
+        succeeds(&[
+            "segment",
+            &demo_file("ct"),
+            "--model",
+            &demo_file("model.safetensors"),
+            "--output",
+            file,
+            "--seg-type",
+            "fractional",
+            "--seg-compression",
+            "rle",
+            "--deterministic",
+        ]);
+    }
+    let bytes = fs::read(&files[0]).unwrap();
+    assert!(bytes == fs::read(files[2].replace(".nii.gz", ".dcm")).unwrap());
+    assert!(bytes.windows(11).any(|word| word == b"PROBABILITY"));
     let quiet = succeeds(&[
         "segment",
         &demo_file("ct"),

@@ -9,7 +9,9 @@ mod read_back;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dicom::dictionary_std::uids;
+use dicom::core::value::PixelFragmentSequence;
+use dicom::core::{DataElement, VR};
+use dicom::dictionary_std::{tags, uids};
 use dicom::encoding::TransferSyntaxIndex;
 use dicom::object::open_file;
 use dicom::pixeldata::Transcode;
@@ -127,6 +129,38 @@ fn streams_of_openjpeg_equal_their_originals() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/compress.py");
         let run = python.arg(script).arg(uids::JPEG2000_LOSSLESS).args(&files).output().expect("python");
         assert!(run.status.success(), "{test}: {}", String::from_utf8_lossy(&run.stderr));
+        check_folder(&test, &phantom, folder.path());
+    }
+}
+
+/// High-throughput JPEG 2000 (PS3.5 A.4.6) by OpenJPH.
+#[test]
+fn streams_of_openjph_equal_their_originals() {
+    let plain = Phantom { size: [64, 48, 2], signed: false, ..Phantom::default() };
+    for (name, phantom) in [
+        ("unsigned 12 in 16", plain.clone()),
+        ("unsigned 16", Phantom { stored: 16, ..plain.clone() }),
+        ("unsigned 8", Phantom { allocated: 8, stored: 8, ..plain.clone() }),
+    ] {
+        let test = format!("{name} as HTJ2K");
+        let folder = tempfile::tempdir().unwrap();
+        let [columns, rows, slices] = phantom.size;
+        for k in 0..slices {
+            let Some(mut encoder) = common::program(&test, "ojph_compress") else { return };
+            let (grey, stream) = (folder.path().join("slice.pgm"), folder.path().join("slice.j2c"));
+            let mut bytes = format!("P5 {columns} {rows} {}\n", (1 << phantom.stored) - 1).into_bytes();
+            for (i, j) in (0..rows).flat_map(|j| (0..columns).map(move |i| (i, j))) {
+                let value = phantom.stored_value(i, j, k) as u16;
+                bytes.extend(&value.to_be_bytes()[if phantom.allocated == 8 { 1 } else { 0 }..]);
+            }
+            fs::write(&grey, bytes).unwrap();
+            common::run(encoder.args(["-reversible", "true", "-i"]).arg(&grey).arg("-o").arg(&stream));
+            let mut slice = phantom.slice(k);
+            let fragments = PixelFragmentSequence::new_fragments(vec![fs::read(&stream).unwrap()]);
+            slice.put(DataElement::new(tags::PIXEL_DATA, VR::OB, fragments));
+            phantom::write_file(slice, uids::HTJ2K_LOSSLESS, &folder.path().join(format!("{k}.dcm")));
+            fs::remove_file(grey).and(fs::remove_file(stream)).unwrap();
+        }
         check_folder(&test, &phantom, folder.path());
     }
 }

@@ -261,10 +261,13 @@ fn writers_refuse_bad_paths_and_options() {
         assert_eq!((status, message.as_str()), (100, expected));
     }
     type Change = fn(&mut transunet_seg_options);
-    let changes: [(Change, &str); 4] = [
+    let changes: [(Change, &str); 7] = [
         (|options| options.struct_size = 8, "options->struct_size is 8"),
         (|options| options.series_number = 1 << 31, "options->series_number is 2147483648"),
         (|options| options.deterministic = 2, "options->deterministic is 2"),
+        (|options| options.encoding = 3, "options->encoding is 3, expected 0, 1 or 2"),
+        (|options| options.compression = -1, "options->compression is -1, expected 0, 1 or 2"),
+        (|options| options.compression = TRANSUNET_SEG_RLE, "DICOM"),
         (|options| options.content_label = c"\xFF".as_ptr(), "options->content_label is not valid UTF-8"),
     ];
     for (change, expected) in changes {
@@ -333,6 +336,12 @@ fn label_maps_are_written_and_measured() {
     });
     assert!(twice[0] == twice[1], "deterministic objects differ");
     assert!(twice[0].windows(15).any(|bytes| bytes == b"Box of the test"));
+    options.encoding = TRANSUNET_SEG_LABELMAP;
+    options.compression = TRANSUNET_SEG_RLE;
+    let path = c_path(&file("labelmap.dcm"));
+    let written = unsafe { transunet_labelmap_write_dicom_seg(labelmap, path.as_ptr(), &options, null(), null_mut()) };
+    assert_eq!(written, 0);
+    assert!(std::fs::read(file("labelmap.dcm")).unwrap().windows(8).any(|bytes| bytes == b"LABELMAP"));
     options.content_label = c"lower case".as_ptr();
     let bad = c_path(&file("bad.dcm"));
     let (status, message) =

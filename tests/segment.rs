@@ -101,7 +101,7 @@ fn probabilities_fit_the_labels_on_every_plane() {
         let config = ModelConfig::from_yaml(&yaml, "test").unwrap();
         let model = Model::untrained(&cpu(), config, 5).unwrap();
         let volume = waves([24, 24, 24]);
-        let options = SegmentOptions { batch: Some(5), probabilities: Some(path.clone()) };
+        let options = SegmentOptions { batch: Some(5), probabilities: Some(path.clone()), keep_probabilities: true };
         let labels = segment(&model, &volume, &options, &mut Control::none()).unwrap();
 
         let bytes = std::fs::read(&path).unwrap();
@@ -114,6 +114,16 @@ fn probabilities_fit_the_labels_on_every_plane() {
             let most = (0..3).max_by(|&a, &b| of(a).total_cmp(&of(b))).unwrap();
             assert_eq!(most, usize::from(label), "{plane}: voxel {n}");
         }
+        // Those that the label map keeps are the same, in 1/255.
+        let kept = labels.fractions().unwrap();
+        let mut slice = vec![0; 24 * 24];
+        for (label, k) in (1..3u8).flat_map(|label| (0..24).map(move |k| (label, k))) {
+            kept.read(label, k, &mut slice).unwrap();
+            let expected = &values[usize::from(label) * voxels + k * slice.len()..][..slice.len()];
+            assert!(slice.iter().zip(expected).all(|(byte, p)| *byte == (255.0 * p + 0.5).floor() as u8), "{plane}");
+            assert_eq!(kept.is_present(label, k), slice.iter().any(|&byte| byte > 0));
+        }
+        assert!(kept.read(0, 0, &mut slice).is_err() && kept.read(3, 0, &mut slice).is_err());
     }
     assert_eq!(files(folder.path()), ["p.nii"]);
 }
@@ -123,7 +133,8 @@ fn cancelling_leaves_nothing() {
     let model = untrained();
     let volume = waves([64, 64, 6]);
     let folder = tempfile::tempdir().unwrap();
-    let options = SegmentOptions { batch: Some(1), probabilities: Some(folder.path().join("p.nii.gz")) };
+    let options =
+        SegmentOptions { batch: Some(1), probabilities: Some(folder.path().join("p.nii.gz")), ..Default::default() };
 
     let mut seen = Vec::new();
     let mut control = Control::none().on_progress(|progress| {

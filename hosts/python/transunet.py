@@ -185,14 +185,17 @@ class _Geometry(ctypes.Structure):
 
 
 class _SegmentOptions(ctypes.Structure):
-    _fields_ = [("struct_size", c_size_t), ("batch", c_size_t), ("probabilities_path", c_char_p)]
+    _fields_ = [
+        ("struct_size", c_size_t), ("batch", c_size_t), ("probabilities_path", c_char_p),
+        ("keep_probabilities", c_int32), ("reserved", c_int32),
+    ]  # fmt: skip
 
 
 class _SegOptions(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t), ("series_description", c_char_p), ("content_label", c_char_p),
         ("content_description", c_char_p), ("content_creator", c_char_p), ("series_number", c_uint32),
-        ("deterministic", c_int32),
+        ("deterministic", c_int32), ("encoding", c_int32), ("compression", c_int32),
     ]  # fmt: skip
 
 
@@ -214,6 +217,8 @@ _ABI_VERSION = 1 << 16  # generation << 16 | revision, as in the header that thi
 _OK, _INVALID_ARGUMENT, _CANCELLED = 0, 100, 500
 _DEVICES = {"auto": 0, "cpu": 1, "cuda": 2}
 _LOG_LEVELS = {"error": 1, "warn": 2, "info": 3, "debug": 4, "trace": 5}
+_SEG_ENCODINGS = {"binary": 0, "fractional": 1, "labelmap": 2}
+_SEG_COMPRESSIONS = {"none": 0, "rle": 1, "deflate": 2}
 _STAGES = {1: "read", 2: "preprocess", 3: "infer", 4: "train", 5: "validate", 6: "write"}
 _VOXEL_TYPES = {"u1": 1, "i1": 2, "u2": 3, "i2": 4, "u4": 5, "i4": 6, "f4": 7, "f8": 8}
 
@@ -702,6 +707,7 @@ class Model:
         volume: Volume,
         batch: int = 0,
         probabilities: Optional[PathLike] = None,
+        keep_probabilities: bool = False,
         progress: Optional[ProgressCallable] = None,
         cancel: Optional[Cancel] = None,
     ) -> Labelmap:
@@ -709,6 +715,8 @@ class Model:
 
         batch: slices per pass of the network; 0 = the library's choice.
         probabilities: also write class probabilities to this file (.nii.gz: float32, one volume per class).
+        keep_probabilities: the label map keeps its labels' probabilities, in a temporary file without a name, for
+        Labelmap.write_dicom_seg(encoding="fractional").
         """
         if not isinstance(volume, Volume):
             raise _refuse(f"volume: a {type(volume).__name__}, expected a transunet.Volume")
@@ -716,6 +724,7 @@ class Model:
             _SegmentOptions,
             batch=_number(batch, "batch"),
             probabilities_path=_path(probabilities, "probabilities"),
+            keep_probabilities=bool(keep_probabilities),
         )
         with _Control(progress, cancel) as control:
             arguments = self._handle, volume._handle, byref(options), control
@@ -784,6 +793,8 @@ class Labelmap:
         content_creator: Optional[str] = None,
         series_number: int = 0,
         deterministic: bool = False,
+        encoding: str = "binary",
+        compression: str = "none",
         progress: Optional[ProgressCallable] = None,
         cancel: Optional[Cancel] = None,
     ) -> None:
@@ -791,6 +802,8 @@ class Labelmap:
 
         None and 0 are the library's choice. content_label: at most 16 of A-Z, 0-9, space and underscore.
         deterministic: equal input gives equal bytes (UIDs and date follow from the content).
+        encoding: "binary", "fractional" (probabilities, if they were kept) or "labelmap". compression: "none", "rle" (not
+        with "binary") or "deflate".
         """
         options = _sized(
             _SegOptions,
@@ -800,6 +813,8 @@ class Labelmap:
             content_creator=_text(content_creator, "content_creator"),
             series_number=_number(series_number, "series_number"),
             deterministic=bool(deterministic),
+            encoding=_choice(_SEG_ENCODINGS, encoding, "encoding"),
+            compression=_choice(_SEG_COMPRESSIONS, compression, "compression"),
         )
         with _Control(progress, cancel) as control:
             arguments = self._handle, _path(path, "path"), byref(options), control
@@ -833,6 +848,12 @@ class Labelmap:
         with _Control(progress, cancel) as control:
             arguments = self._handle, _path(path, "path"), byref(options), control
             _call(_lib.labelmap_write_picture, *arguments)
+
+
+def _choice(numbers: dict[str, int], name: str, what: str) -> int:
+    if name not in numbers:
+        raise _refuse(f"{what}: {name!r}, expected one of {', '.join(numbers)}")
+    return numbers[name]
 
 
 def _numbers(values: Any, count: int, what: str) -> list[float]:

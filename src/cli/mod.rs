@@ -11,6 +11,7 @@ mod info;
 mod input;
 mod models;
 mod output;
+mod pacs;
 mod phantom;
 mod progress;
 mod report;
@@ -63,12 +64,13 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    Segment(segment::Segment),
+    Segment(Box<segment::Segment>),
     Batch(batch::Batch),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
     Data(data::Data),
     Info(info::Info),
+    Send(pacs::Send),
     Models(models::Models),
     Devices(devices::Devices),
     Demo(demo::Demo),
@@ -125,6 +127,7 @@ impl Command {
             Command::Evaluate(evaluate) => evaluate.run(session),
             Command::Data(data) => data.run(session),
             Command::Info(info) => info.run(session),
+            Command::Send(send) => send.run(session),
             Command::Models(models) => models.run(session),
             Command::Devices(devices) => devices.run(session),
             Command::Demo(demo) => demo.run(session),
@@ -204,6 +207,7 @@ fn stop_on_signals(cancel: Cancel) {
         std::thread::spawn(move || {
             for _ in signals.forever() {
                 if cancel.is_triggered() {
+                    pacs::remove_all();
                     std::process::exit(Code::Cancelled as i32);
                 }
                 cancel.trigger();

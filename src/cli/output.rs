@@ -90,6 +90,12 @@ impl Output {
         Ok(())
     }
 
+    /// The DICOM files, where they will be in the end.
+    pub fn dicom(&self) -> Vec<PathBuf> {
+        let is_dicom = |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("dcm"));
+        self.places().into_iter().filter(is_dicom).collect()
+    }
+
     fn writes_seg(&self) -> bool {
         self.labels.iter().any(|path| OutputKind::of(path).is_ok_and(|kind| kind == OutputKind::DicomSeg))
     }

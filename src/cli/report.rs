@@ -9,6 +9,7 @@ use transunet::labelmap::Labelmap;
 use transunet::statistics::{Statistics, statistics};
 use transunet::{Result, atomic_file};
 
+use super::pacs::Sent;
 use super::table::{Table, plural};
 use super::terminal;
 
@@ -25,6 +26,9 @@ pub struct Report {
     #[serde(flatten)]
     pub statistics: Statistics,
     pub outputs: Vec<PathBuf>,
+    /// What became of outputs that were sent to a PACS.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<Sent>,
     pub seconds: Seconds,
     /// Of this process, where the system says it.
     peak_memory_bytes: Option<u64>,
@@ -38,6 +42,7 @@ pub struct Seconds {
     pub load_model: f64,
     pub segment: f64,
     pub write: f64,
+    pub send: f64,
     pub total: f64,
 }
 
@@ -75,6 +80,7 @@ impl Report {
             modality: labelmap.source().series().map(|series| series.modality.clone()),
             statistics: statistics(labelmap)?,
             outputs,
+            sent: Vec::new(),
             seconds: Seconds::default(),
             peak_memory_bytes: None,
             warnings: Vec::new(),
@@ -111,7 +117,8 @@ impl Report {
         for path in &self.outputs {
             lines.push(format!("wrote {}", path.display()));
         }
-        let Seconds { read, load_model, segment, write, total } = self.seconds;
+        lines.extend(self.sent.iter().filter_map(Sent::to_words));
+        let Seconds { read, load_model, segment, write, total, send: _ } = self.seconds;
         lines.push(format!(
             "{} in {total:.1} s on {} (model {load_model:.1}, read {read:.1}, segment {segment:.1}, write {write:.1})",
             plural(self.statistics.geometry.size[2], "slice"),

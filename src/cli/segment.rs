@@ -6,9 +6,10 @@ use transunet::catalog;
 use transunet::model::Model;
 
 use super::computing::Computing;
-use super::failure::{About, Code, Outcome};
+use super::failure::{About, Code, Failure, Outcome};
 use super::input::Input;
 use super::output::Output;
+use super::pacs::{self, Connection, Sending};
 use super::report::{Clock, Seconds};
 use super::work::Work;
 use super::{Session, home};
@@ -24,13 +25,16 @@ Examples:
     transunet segment ct.nii.gz --model organs.pth --output organs.nii.gz
   The volumes of all labels in ml, for a script:
     transunet segment ct/ --model organs.safetensors --output organs.dcm --json | jq '.labels[] | {name, volume_ml}'
+  A series of a PACS, the DICOM SEG sent back to it:
+    transunet segment https://pacs.example/dicom-web/studies/1.2.3/series/1.2.3.4 --model organs.safetensors \\
+        --output organs.dcm --send https://pacs.example/dicom-web
 
 Existing outputs are replaced without a question, and only by complete files.
 Research use only, not for clinical use.";
 
-/// Segment a DICOM series or a volume file
+/// Segment a DICOM series, here or on a PACS, or a volume file
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", pacs::HELP))]
 pub struct Segment {
     #[command(flatten)]
     input: Input,
@@ -40,6 +44,12 @@ pub struct Segment {
     output: Output,
     #[command(flatten)]
     computing: Computing,
+    /// Send the DICOM outputs to this PACS when they are written: https://HOST/dicom-web or dimse://TITLE@HOST:PORT; may
+    /// be given more than once
+    #[arg(long, value_name = "ADDRESS", help_heading = "PACS")]
+    send: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     #[arg(long)]
@@ -51,6 +61,13 @@ impl Segment {
         self.input.check()?;
         let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
         self.output.check(&self.input, &weights)?;
+        let (sources, targets) = (self.input.sources()?, pacs::targets(&self.send)?);
+        if !targets.is_empty() && self.output.dicom().is_empty() {
+            let hint = "add --output NAME.dcm";
+            return Err(Failure::new(Code::Usage, "--send sends DICOM files, and none is written", hint));
+        }
+        let peers = sources.iter().map(|source| &source.peer).chain(targets.iter().map(|target| &target.0));
+        let access = self.connection.access(peers)?;
 
         let mut clock = Clock::start();
         let mut seconds = Seconds::default();
@@ -60,13 +77,15 @@ impl Segment {
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
         let usual = model.config().input.series_choice().about(Code::Model)?;
-        let volume = self.input.open(&usual, &mut control)?;
+        let (input, _images) = self.input.fetched(&access, &mut control)?;
+        let volume = input.open(&usual, &mut control)?;
         seconds.read = clock.lap();
 
-        let work = Work { model: &model, path: &weights, batch: self.batch, output: &self.output };
+        let sending = Sending { targets: &targets, access: &access };
+        let work = Work { model: &model, path: &weights, batch: self.batch, output: &self.output, sending };
         let report = work.run(&volume, seconds, clock, &mut control)?;
         drop(control);
         session.print(&if self.json { report.to_json() } else { report.to_words() });
-        Ok(())
+        pacs::verdict(&report.sent)
     }
 }

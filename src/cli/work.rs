@@ -11,6 +11,7 @@ use transunet::volume::Volume;
 
 use super::failure::{About, Code, Outcome};
 use super::output::Output;
+use super::pacs::Sending;
 use super::report::{Clock, Report, Seconds};
 
 pub struct Work<'a> {
@@ -20,6 +21,8 @@ pub struct Work<'a> {
     /// Slices per pass of the network.
     pub batch: Option<u16>,
     pub output: &'a Output,
+    /// Where the DICOM outputs go from there.
+    pub sending: Sending<'a>,
 }
 
 impl Work<'_> {
@@ -51,6 +54,8 @@ impl Work<'_> {
         let mut report = Report::new(&labelmap, self.path, model.device(), output.places()).about(Code::Input)?;
         control.check().about(Code::Output)?;
         seconds.write = clock.lap();
+        report.sent = self.sending.send(&output.dicom(), control);
+        seconds.send = clock.lap();
         seconds.total = clock.total();
         report.finish(seconds);
         if let Some(path) = &output.report {

@@ -120,16 +120,7 @@ mod tests {
     use super::*;
 
     fn format(rows: usize, columns: usize) -> PixelFormat {
-        PixelFormat {
-            rows,
-            columns,
-            allocated: 8,
-            stored: 8,
-            high_bit: 7,
-            signed: false,
-            slope: 1.0,
-            intercept: 0.0,
-        }
+        PixelFormat { rows, columns, allocated: 8, stored: 8, high_bit: 7, signed: false, slope: 1.0, intercept: 0.0 }
     }
 
     #[test]
@@ -166,7 +157,7 @@ mod tests {
                 })
                 .collect();
             let stream = encode(&pixels, columns);
-            assert!(stream.len() % 2 == 0 && stream.len() as u64 <= most_bytes(columns, rows));
+            assert!(stream.len().is_multiple_of(2) && stream.len() as u64 <= most_bytes(columns, rows));
             assert!(decode(&stream, &format(rows, columns)).unwrap() == pixels, "{columns} x {rows}");
         }
     }

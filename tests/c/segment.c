@@ -116,6 +116,9 @@ static void segments(const char *path) {
   options.batch = (size_t)1 << 40;
   REFUSED(transunet_segment(model, volume, &options, NULL, &labelmap, &error), "options->batch");
   options.batch = 5;
+  options.keep_probabilities = 2;
+  REFUSED(transunet_segment(model, volume, &options, NULL, &labelmap, &error), "options->keep_probabilities is 2");
+  options.keep_probabilities = 1;
   options.probabilities_path = "caf\xe9.nii.gz";
   REFUSED(transunet_segment(model, volume, &options, NULL, &labelmap, &error), "options->probabilities_path");
   options.probabilities_path = "p.nii.gz";

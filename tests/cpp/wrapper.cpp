@@ -183,6 +183,10 @@ void models_segment(const char *path, const char *ct, const std::filesystem::pat
     return std::string(std::istreambuf_iterator<char>(in), {});
   };
   CHECK(bytes(folder / "a.dcm") == bytes(folder / "b.dcm") && contains(bytes(folder / "a.dcm"), "By hand"));
+  seg.encoding = SegEncoding::labelmap;
+  seg.compression = SegCompression::rle;
+  kept.write_dicom_seg(folder / "b.dcm", seg);
+  CHECK(contains(bytes(folder / "b.dcm"), "LABELMAP") && contains(bytes(folder / "b.dcm"), "1.2.840.10008.1.2.5"));
   kept.write(folder / "a.seg.nrrd");
   PictureOptions picture;
   picture.slices = 4;

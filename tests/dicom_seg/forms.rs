@@ -11,8 +11,11 @@ const COMPRESSIONS: [SegCompression; 3] = [SegCompression::None, SegCompression:
 /// All that DICOM has.
 fn forms() -> impl Iterator<Item = SegOptions> {
     let all = ENCODINGS.into_iter().flat_map(|encoding| COMPRESSIONS.map(|compression| (encoding, compression)));
-    all.filter(|form| *form != (SegEncoding::Binary, SegCompression::Rle))
-        .map(|(encoding, compression)| SegOptions { encoding, compression, ..deterministic() })
+    all.filter(|form| *form != (SegEncoding::Binary, SegCompression::Rle)).map(|(encoding, compression)| SegOptions {
+        encoding,
+        compression,
+        ..deterministic()
+    })
 }
 
 fn one_slice() -> Labelmap {
@@ -174,11 +177,34 @@ fn cancelling_any_form_leaves_what_was_there() {
     let path = root.path().join("seg.dcm");
     fs::write(&path, "earlier").unwrap();
     for options in forms() {
-        let mut control = Control::none()
-            .on_progress(move |progress| if progress.done == 4 { Flow::Cancel } else { Flow::Continue });
+        let mut control =
+            Control::none().on_progress(move |progress| if progress.done == 4 { Flow::Cancel } else { Flow::Continue });
         let written = write_seg(&random_labelmap(made_series(9)), &path, &options, &mut control);
         assert!(matches!(written.unwrap_err(), Error::Cancelled));
         assert_eq!(fs::read(&path).unwrap(), b"earlier");
     }
     assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
+}
+
+#[test]
+fn what_others_compress_is_read() {
+    let test = "what_others_compress_is_read";
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("seg.dcm");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/compress.py");
+    // OpenJPEG takes no smaller images.
+    let mut series = made_series(9);
+    series.geometry.size = [64, 83, 9];
+    let labelmap = random_labelmap(series);
+    for encoding in [SegEncoding::Fractional, SegEncoding::LabelMap] {
+        for syntax in [uids::JPEGLS_LOSSLESS, uids::JPEG2000_LOSSLESS, uids::RLE_LOSSLESS] {
+            write_seg(&labelmap, &path, &SegOptions { encoding, ..deterministic() }, &mut Control::none()).unwrap();
+            let Some(mut python) = common::peers(test) else { return };
+            common::run(python.arg(&script).arg(syntax).arg(&path));
+            assert_eq!(open_file(&path).unwrap().meta().transfer_syntax(), syntax);
+            let numbers = Seg::open(&path).unwrap().read(labelmap.geometry()).unwrap();
+            let values = numbers.iter().map(|&number| [0, 3, 7, 9, 200][usize::from(number)]);
+            assert!(values.eq(labelmap.voxels().iter().copied()), "{encoding} {syntax}");
+        }
+    }
 }

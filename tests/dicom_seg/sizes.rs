@@ -11,19 +11,18 @@ use super::*;
 const ORGANS: [([f64; 3], [f64; 3], u8); 9] = [
     ([-75.0, -15.0, 50.0], [75.0, 75.0, 75.0], 1), // liver
     ([-5.0, -45.0, 60.0], [60.0, 35.0, 40.0], 1),
-    ([95.0, 35.0, 60.0], [25.0, 45.0, 50.0], 2),  // spleen
-    ([62.0, 45.0, 0.0], [27.0, 27.0, 55.0], 3),   // left kidney
+    ([95.0, 35.0, 60.0], [25.0, 45.0, 50.0], 2),   // spleen
+    ([62.0, 45.0, 0.0], [27.0, 27.0, 55.0], 3),    // left kidney
     ([-62.0, 45.0, -15.0], [27.0, 27.0, 55.0], 4), // right kidney
-    ([60.0, -50.0, 55.0], [45.0, 35.0, 55.0], 5), // stomach
-    ([15.0, -15.0, 10.0], [70.0, 14.0, 18.0], 6), // pancreas
+    ([60.0, -50.0, 55.0], [45.0, 35.0, 55.0], 5),  // stomach
+    ([15.0, -15.0, 10.0], [70.0, 14.0, 18.0], 6),  // pancreas
     ([-45.0, -70.0, 10.0], [17.0, 20.0, 30.0], 7), // gallbladder
-    ([10.0, 35.0, 0.0], [11.0, 11.0, 1e6], 8),    // aorta
+    ([10.0, 35.0, 0.0], [11.0, 11.0, 1e6], 8),     // aorta
 ];
 
 fn organ(p: Vec3) -> u8 {
-    let within = |(center, radii): (Vec3, Vec3)| {
-        (0..3).map(|n| ((p[n] - center[n]) / radii[n]).powi(2)).sum::<f64>() < 1.0
-    };
+    let within =
+        |(center, radii): (Vec3, Vec3)| (0..3).map(|n| ((p[n] - center[n]) / radii[n]).powi(2)).sum::<f64>() < 1.0;
     ORGANS.iter().rev().find(|(center, radii, _)| within((*center, *radii))).map_or(0, |(.., label)| *label)
 }
 
@@ -108,7 +107,8 @@ fn forms_of_eight_organs_on_three_hundred_slices() {
         };
         fractions.write_label(&(0..voxels.len()).map(soft).collect::<Vec<f32>>()).unwrap();
     }
-    let copy = labelmap_of(series_on(labelmap.geometry().clone()), labelmap.voxels().to_vec(), labelmap.labels().to_vec());
+    let copy =
+        labelmap_of(series_on(labelmap.geometry().clone()), labelmap.voxels().to_vec(), labelmap.labels().to_vec());
     let likely = copy.with_fractions(fractions.finish()).unwrap();
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("seg.dcm");

@@ -9,6 +9,24 @@
 
 namespace transunet {
 
+/// What a pixel of a DICOM SEG says.
+enum class SegEncoding : std::int32_t {
+  /// One bit: whether it belongs to the frame's segment.
+  binary = TRANSUNET_SEG_BINARY,
+  /// How likely it does, if SegmentOptions::keep_probabilities; else whether.
+  fractional = TRANSUNET_SEG_FRACTIONAL,
+  /// The number of its segment (DICOM Supplement 243).
+  labelmap = TRANSUNET_SEG_LABELMAP,
+};
+
+/// How the pixels of a DICOM SEG are stored.
+enum class SegCompression : std::int32_t {
+  none = TRANSUNET_SEG_UNCOMPRESSED,
+  /// Not with SegEncoding::binary.
+  rle = TRANSUNET_SEG_RLE,
+  deflate = TRANSUNET_SEG_DEFLATE,
+};
+
 /// What to say in a DICOM SEG; empty texts and zeros are the library's choice.
 struct SegOptions {
   std::string series_description;
@@ -19,6 +37,8 @@ struct SegOptions {
   std::uint32_t series_number = 0;
   /// Equal input gives equal bytes: UIDs and date follow from the content.
   bool deterministic = false;
+  SegEncoding encoding = SegEncoding::binary;
+  SegCompression compression = SegCompression::none;
 };
 
 /// How to draw a contact sheet; zeros are the library's choice.
@@ -55,7 +75,7 @@ class Labelmap {
   [[nodiscard]] std::string_view describe() const & noexcept { return transunet_labelmap_describe(get()); }
   std::string_view describe() && = delete;
 
-  /// A label map with other voxels, such as a person's corrections.
+  /// A label map with other voxels, such as a person's corrections; without probabilities.
   [[nodiscard]] Labelmap with_voxels(View<const std::uint8_t> voxels) const {
     return Labelmap(detail::make<transunet_labelmap>([&](auto **out, auto **error) {
       return transunet_labelmap_with_voxels(get(), voxels.data(), voxels.size(), out, error);
@@ -86,6 +106,8 @@ class Labelmap {
     seg.content_creator = detail::or_null(options.content_creator);
     seg.series_number = options.series_number;
     seg.deterministic = options.deterministic ? 1 : 0;
+    seg.encoding = static_cast<transunet_seg_encoding>(options.encoding);
+    seg.compression = static_cast<transunet_seg_compression>(options.compression);
     detail::run(control, [&](auto *raw, auto **error) {
       return transunet_labelmap_write_dicom_seg(get(), detail::utf8(path).c_str(), &seg, raw, error);
     });

@@ -12,6 +12,8 @@ struct SegmentOptions {
   std::size_t batch = 0;
   /// Also writes class probabilities to this file (.nii.gz); empty = none.
   std::filesystem::path probabilities;
+  /// The label map keeps its labels' probabilities for SegEncoding::fractional, in a temporary file without a name.
+  bool keep_probabilities = false;
 };
 
 /// Immutable; several threads may segment with one model. Made by Runtime.
@@ -26,6 +28,7 @@ class Model {
     transunet_segment_options segment = TRANSUNET_SEGMENT_OPTIONS_INIT;
     segment.batch = options.batch;
     segment.probabilities_path = detail::or_null(probabilities);
+    segment.keep_probabilities = options.keep_probabilities ? 1 : 0;
     return Labelmap(detail::make<transunet_labelmap>(control, [&](auto *raw, auto **out, auto **error) {
       return transunet_segment(get(), volume.get(), &segment, raw, out, error);
     }));

@@ -50,6 +50,8 @@ pub struct Line<'a> {
     pub error: Option<Fault>,
     /// Below the output folder.
     pub outputs: Vec<String>,
+    /// Addresses of the PACS that stored them.
+    pub sent: Vec<String>,
     pub labels: Vec<LabelVolume>,
     pub seconds: Option<f64>,
     pub model: Option<&'a ModelId>,
@@ -101,6 +103,8 @@ pub struct Known {
     pub input: String,
     #[serde(default)]
     pub outputs: Vec<String>,
+    #[serde(default)]
+    pub sent: Vec<String>,
     #[serde(default)]
     pub error: Option<Fault>,
 }

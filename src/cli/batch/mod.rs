@@ -19,6 +19,7 @@ use transunet::weights::Checkpoint;
 
 use super::computing::Computing;
 use super::failure::{About, Code, Failure, Outcome};
+use super::pacs::{self, Connection, Sending};
 use super::seg::SegForm;
 use super::{Session, home};
 use folder::{ModelId, Settings};
@@ -94,6 +95,12 @@ pub struct Batch {
     dry_run: bool,
     #[command(flatten)]
     computing: Computing,
+    /// Send each DICOM SEG to this PACS: https://HOST/dicom-web or dimse://TITLE@HOST:PORT; may be given more than once.
+    /// A series is done when it is stored there; --retry tries again
+    #[arg(long, value_name = "ADDRESS", help_heading = "PACS")]
+    send: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
     /// Print the lines of the manifest instead of words
@@ -108,7 +115,14 @@ impl Batch {
         self.check_folders()?;
         let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
         let settings = self.settings(&weights)?;
-        let run = Run { session, batch: self, settings: &settings, weights: &weights };
+        let targets = pacs::targets(&self.send)?;
+        if !targets.is_empty() && !settings.series_formats.iter().any(|format| format == "dcm") {
+            let hint = "add dcm to --format";
+            return Err(Failure::new(Code::Usage, "--send sends DICOM files, and none is written", hint));
+        }
+        let access = self.connection.access(targets.iter().map(|target| &target.0))?;
+        let sending = Sending { targets: &targets, access: &access };
+        let run = Run { session, batch: self, settings: &settings, weights: &weights, sending };
         if self.dry_run {
             settings.check(&self.output)?;
             return run.rehearse(&self.plan(&settings, &weights, session)?);

@@ -9,6 +9,7 @@ use transunet::volume::Volume;
 
 use super::super::failure::{About, Code, Failure, Outcome};
 use super::super::output::Output;
+use super::super::pacs::{self, Sending};
 use super::super::report::{Clock, Seconds};
 use super::super::work::Work;
 use super::super::{Session, terminal};
@@ -24,6 +25,8 @@ pub struct Run<'a> {
     pub settings: &'a Settings,
     /// The model's file.
     pub weights: &'a Path,
+    /// Where DICOM SEGs go.
+    pub sending: Sending<'a>,
 }
 
 /// What earlier runs say of an item that is as it was.
@@ -132,7 +135,13 @@ impl Run<'_> {
             let lines = known.remove(&item.facts.name).unwrap_or_default();
             let mut lines: Vec<Known> = lines.into_iter().filter(|line| line.input == item.facts.input).collect();
             let is_there = |output: &String| self.batch.output.join(output).is_file();
-            if lines.iter().any(|line| line.status == Status::Done && line.outputs.iter().all(is_there)) {
+            let is_sent = |line: &Known| {
+                let dicom = |output: &String| output.ends_with(".dcm");
+                let has = |target: &pacs::Target| line.sent.contains(&target.to_string());
+                !line.outputs.iter().any(dicom) || self.sending.targets.iter().all(has)
+            };
+            let is_done = |line: &Known| line.outputs.iter().all(is_there) && is_sent(line);
+            if lines.iter().any(|line| line.status == Status::Done && is_done(line)) {
                 return Before::Done;
             }
             let fault = lines.pop().and_then(|line| line.error.filter(|_| line.status == Status::Failed));
@@ -167,11 +176,19 @@ impl Run<'_> {
             destination: Some(stage.result().to_path_buf()),
             ..Output::default()
         };
-        let work = Work { model, path: self.weights, batch: self.batch.batch, output: &output };
+        // What is sent is in its place before.
+        let sending = Sending { targets: &[], ..self.sending };
+        let work = Work { model, path: self.weights, batch: self.batch.batch, output: &output, sending };
         let report = work.run(&volume, seconds, clock, &mut control)?;
+        let outputs = stage.publish()?;
+        let sent = self.sending.send(&output.dicom(), &mut control);
         drop(control);
+        pacs::verdict(&sent)?;
+        let mut stored: Vec<String> = sent.into_iter().map(|sent| sent.to).collect();
+        stored.dedup();
         Ok(Found {
-            outputs: stage.publish()?,
+            outputs,
+            sent: stored,
             labels: report.statistics.labels.iter().map(LabelVolume::of).collect(),
             seconds: report.seconds.total,
             size: report.statistics.geometry.size,

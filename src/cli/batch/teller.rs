@@ -22,6 +22,7 @@ pub enum Became<'a> {
 
 pub struct Found {
     pub outputs: Vec<String>,
+    pub sent: Vec<String>,
     pub labels: Vec<LabelVolume>,
     pub seconds: f64,
     /// Columns, rows, slices.
@@ -75,6 +76,7 @@ impl<'a> Teller<'a> {
             reason: None,
             error: None,
             outputs: Vec::new(),
+            sent: Vec::new(),
             labels: Vec::new(),
             seconds: None,
             model: made_by.map(|(model, _)| model),
@@ -83,8 +85,9 @@ impl<'a> Teller<'a> {
             finished: Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
         match became {
-            Became::Done(Found { outputs, labels, seconds, .. }) => {
-                (line.outputs, line.labels, line.seconds) = (outputs, labels, Some(seconds));
+            Became::Done(Found { outputs, sent, labels, seconds, .. }) => {
+                (line.outputs, line.sent) = (outputs, sent);
+                (line.labels, line.seconds) = (labels, Some(seconds));
             }
             Became::DoneBefore => {}
             Became::Skipped(reason) => (line.status, line.reason) = (Status::Skipped, Some(reason)),

@@ -14,6 +14,7 @@ use transunet::dicom::SeriesChoice;
 use transunet::formats::VolumeKind;
 
 use super::failure::{About, Code, Failure, Outcome};
+use super::pacs::{self, Connection};
 use super::{Session, terminal};
 
 /// Say what a model, a DICOM folder or a volume file holds
@@ -24,14 +25,18 @@ Examples:
   transunet info weights.pth --json        the same of a checkpoint, for a script
   transunet info study/                    the series of a DICOM folder, with numbers and UIDs for --series
   transunet info study/ --series modality=CT,slices>=40    which of them these rules choose, and why not the others
-  transunet info organs.seg.nrrd           the labels of a segmentation and their volumes")]
+  transunet info organs.seg.nrrd           the labels of a segmentation and their volumes
+  transunet info dimse://PACS@host:104/1.2.3   the series of a study on a PACS, whose images are fetched for it
+                                               (see `transunet segment --help`)")]
 pub struct Info {
-    /// A bundle or checkpoint, a DICOM folder or file, or a NIfTI or NRRD file
-    #[arg(value_name = "FILE|FOLDER")]
+    /// A bundle or checkpoint, a DICOM folder or file, a NIfTI or NRRD file, or an address of a PACS
+    #[arg(value_name = "FILE|FOLDER|ADDRESS")]
     path: PathBuf,
     /// Say of each series what speaks for it and against it by these rules, as --series of segment takes them
     #[arg(long, value_name = "UID|NUMBER|RULES")]
     series: Option<SeriesChoice>,
+    #[command(flatten)]
+    connection: Connection,
     /// Print JSON instead of words
     #[arg(long)]
     json: bool,
@@ -40,6 +45,10 @@ pub struct Info {
 impl Info {
     pub fn run(&self, session: &Session) -> Outcome {
         let path = &self.path;
+        if let Some(address) = path.to_str().filter(|text| pacs::is_address(text)) {
+            session.print(&render(&self.fetched(address, session)?, self.json));
+            return Ok(());
+        }
         let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source)).about(Code::Input)?;
         let dicom = metadata.is_dir() || !(VolumeKind::of(path).is_some() || catalog::is_weights(path));
         if self.series.is_some() && !dicom {
@@ -56,6 +65,15 @@ impl Info {
         };
         session.print(&text);
         Ok(())
+    }
+
+    fn fetched(&self, address: &str, session: &Session) -> Outcome<series::Folder> {
+        let source = pacs::source(address)?;
+        let access = self.connection.access([&source.peer])?;
+        let folder = pacs::Folder::new()?;
+        let (place, mut control) = (folder.place(0)?, session.control());
+        pacs::fetch(&source, &access, &place, &mut control)?;
+        Ok(series::Folder::read(&place, self.series.as_ref(), &mut control)?.called(&self.path))
     }
 }
 

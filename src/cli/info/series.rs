@@ -91,6 +91,11 @@ impl Folder {
             other_files: scan.skipped,
         })
     }
+
+    /// The folder as the person named it.
+    pub fn called(self, path: &Path) -> Self {
+        Folder { path: path.to_path_buf(), ..self }
+    }
 }
 
 impl Row {

@@ -94,10 +94,8 @@ impl Pixels<'_> {
 /// What comes before the first fragment: Pixel Data with the Basic Offset Table, or with an empty one after an Extended
 /// Offset Table where 32 bits do not reach (PS3.5 section A.4, PS3.3 section C.7.6.3.1.8).
 fn encapsulation(lengths: &[u32]) -> Vec<u8> {
-    let offsets: Vec<u64> = lengths
-        .iter()
-        .scan(0, |next, &length| Some(std::mem::replace(next, *next + 8 + u64::from(length))))
-        .collect();
+    let offsets: Vec<u64> =
+        lengths.iter().scan(0, |next, &length| Some(std::mem::replace(next, *next + 8 + u64::from(length)))).collect();
     let mut out = Vec::new();
     let reached = offsets.last().is_none_or(|&last| last <= u64::from(u32::MAX));
     if !reached {

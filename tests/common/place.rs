@@ -1,4 +1,5 @@
 //! Trees of images for `transunet batch`, the command on them, and what it told.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::collections::BTreeMap;
 use std::fs;
