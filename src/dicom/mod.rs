@@ -6,6 +6,7 @@ mod choice;
 mod codes;
 mod codestream;
 mod derived;
+mod directory;
 mod file;
 mod header;
 mod lookup;

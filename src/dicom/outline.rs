@@ -127,7 +127,7 @@ mod tests {
     /// Pixels whose centre is within an odd number of the outlines.
     fn filled(outlines: &[Vec<Corner>], columns: usize, rows: usize) -> Vec<u8> {
         let crossings = |x: f64, y: f64| {
-            outlines.iter().flat_map(|outline| pairs(outline)).filter(|([a, b], [_, d])| {
+            outlines.iter().flat_map(|outline| pairs(outline)).filter(move |([a, b], [_, d])| {
                 // Borders run along the axes: only upright ones are crossed on the way to the left.
                 f64::from(*a) < x && (f64::from(*b) < y) != (f64::from(*d) < y)
             })

@@ -1,6 +1,6 @@
 //! Finds DICOM files, reads their headers and groups them by series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::rules::SeriesTraits;
 use super::series::complete;
 use super::slice::Slice;
 use super::stack::{self, Stack};
-use super::{mosaic, multiframe};
+use super::{directory, mosaic, multiframe};
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
 
@@ -62,16 +62,27 @@ pub struct Unreadable {
     pub reason: String,
     /// The series that it belongs to, if that much was readable.
     pub series_uid: Option<String>,
-    /// Given by the caller, not found in a folder.
+    /// Given by the caller or named by a DICOMDIR, not found in a folder.
     pub(super) named: bool,
 }
 
-/// Reads the headers of `paths`: folders (any nesting, any names; hidden files and DICOMDIR are skipped) and files.
+/// Reads the headers of `paths`: folders (any nesting, any names; hidden files and DICOMDIR are skipped) and files. A
+/// DICOMDIR given by its own path stands for the images that it names.
 pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> {
     let mut files = Vec::new();
+    // Files that must be readable: those given by the caller or named by a directory.
+    let mut named: BTreeSet<PathBuf> = paths.iter().map(|path| path.as_ref().to_path_buf()).collect();
     for path in paths {
-        for file in walk(path.as_ref())? {
-            files.push(file?);
+        match directory_files(path.as_ref())? {
+            Some(listed) => {
+                named.extend(listed.iter().cloned());
+                files.extend(listed);
+            }
+            None => {
+                for file in walk(path.as_ref())? {
+                    files.push(file?);
+                }
+            }
         }
     }
     let mut groups: BTreeMap<String, Vec<Arc<Header>>> = BTreeMap::new();
@@ -85,7 +96,7 @@ pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> 
                 Err(broken) => {
                     log::warn!("a DICOM file cannot be read");
                     log::debug!("{}", broken.error);
-                    let named = paths.iter().any(|given| given.as_ref() == path);
+                    let named = named.contains(path);
                     let (path, reason) = (path.clone(), broken.error.to_string());
                     scan.unreadable.push(Unreadable { path, reason, series_uid: broken.series_uid, named });
                 }
@@ -180,6 +191,12 @@ impl SeriesSummary {
             headers,
         })
     }
+}
+
+/// What a DICOMDIR that is given by its path names.
+fn directory_files(path: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
+    if metadata.is_file() { directory::files(path) } else { Ok(None) }
 }
 
 /// The header of each of `files` and the bytes of the file; `None`: not DICOM.
