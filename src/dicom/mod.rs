@@ -1,4 +1,4 @@
-//! DICOM in and out: series become volumes, label maps become DICOM SEG.
+//! DICOM in and out: series become volumes, DICOM SEG and RT Structure Sets labels on them, label maps DICOM SEG.
 
 mod aside;
 mod attributes;
@@ -11,8 +11,11 @@ mod lookup;
 mod mosaic;
 mod multiframe;
 mod order;
+mod overlap;
 mod pixels;
 mod rle;
+mod rt_fill;
+mod rt_read;
 mod rules;
 mod scan;
 mod seg;
@@ -28,6 +31,8 @@ mod uid;
 
 pub use aside::Aside;
 pub use choice::SeriesChoice;
+pub use overlap::Overlap;
+pub use rt_read::Structures;
 pub use rules::{Judgement, Rule, SeriesTraits};
 pub use scan::{Scan, SeriesSummary, Unreadable, scan};
 pub use seg::{SegCompression, SegEncoding, SegOptions, write_seg};
