@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use rayon::prelude::*;
+
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
 use crate::labelmap::{Algorithm, Labelmap};
@@ -84,16 +86,16 @@ struct Batch {
     pixels: Vec<f32>,
 }
 
-/// Prepares batches one ahead of the network; stops at the first failure and when nobody listens any more.
+/// Prepares batches one ahead of the network, the slices of each on all cores; stops at the first failure and when nobody listens any more.
 fn read_batches(preprocessor: &Preprocessor, batch: usize, send: &SyncSender<Result<Batch>>) {
     let slice_len = preprocessor.channels() * preprocessor.size().iter().product::<usize>();
     for first in (0..preprocessor.slices()).step_by(batch) {
         let count = batch.min(preprocessor.slices() - first);
         let mut pixels = vec![0.0; count * slice_len];
         let read = pixels
-            .chunks_exact_mut(slice_len)
-            .zip(first..)
-            .try_for_each(|(slice, k)| preprocessor.slice(k, slice))
+            .par_chunks_exact_mut(slice_len)
+            .enumerate()
+            .try_for_each(|(n, slice)| preprocessor.slice(first + n, slice))
             .map(|()| Batch { first, count, pixels });
         let failed = read.is_err();
         if send.send(read).is_err() || failed {

@@ -75,14 +75,11 @@ fn for_each_slice(
     mut measure: impl FnMut(&[f32]),
 ) -> Result<()> {
     let columns = volume.geometry().columns();
-    let mut slice = vec![0.0; volume.geometry().slice_len()];
-    for k in 0..volume.geometry().slices() {
-        volume.read_slice(k, &mut slice)?;
-        check_finite(&slice, |at| [at % columns, at / columns, k])?;
-        measure(&slice);
-        tick()?;
-    }
-    Ok(())
+    volume.for_each_slice(|k, slice| {
+        check_finite(slice, |at| [at % columns, at / columns, k])?;
+        measure(slice);
+        tick()
+    })
 }
 
 /// Mean and standard deviation (of the population) of all voxels, slice by slice: Chan, Golub, LeVeque, Algorithms for

@@ -201,10 +201,9 @@ fn in_memory(volume: &Volume, tick: &mut dyn FnMut() -> Result<()>) -> Result<Vo
     voxels.try_reserve_exact(geometry.len()).map_err(|_| {
         Error::OutOfMemory(format!("{} voxels do not fit into memory, which this plane needs", geometry.len()))
     })?;
-    voxels.resize(geometry.len(), 0.0);
-    for (k, slice) in voxels.chunks_exact_mut(geometry.slice_len()).enumerate() {
-        volume.read_slice(k, slice)?;
-        tick()?;
-    }
+    volume.for_each_slice(|_, slice| {
+        voxels.extend_from_slice(slice);
+        tick()
+    })?;
     Volume::from_memory(geometry.clone(), voxels, volume.origin())
 }

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::dicom::Series;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
+
+/// Slices that are decoded at a time, however many cores there are: 64 MiB of 512 x 512 pixels.
+const AHEAD: usize = 64;
 
 /// Immutable after construction; a DICOM volume decodes its slices when they are asked for.
 #[derive(Debug)]
@@ -89,12 +94,33 @@ impl Volume {
         }
     }
 
-    /// All voxels, `[k, j, i]`. Prefer [`Volume::read_slice`] where slices will do.
+    /// Hands all slices to `visit`, first to last. Those of files are decoded on all cores, at most [`AHEAD`] at a time.
+    pub fn for_each_slice(&self, mut visit: impl FnMut(usize, &[f32]) -> Result<()>) -> Result<()> {
+        let len = self.geometry.slice_len();
+        if let Voxels::Memory(voxels) = &self.voxels {
+            return voxels.chunks_exact(len).enumerate().try_for_each(|(k, slice)| visit(k, slice));
+        }
+        let slices = self.geometry.slices();
+        let ahead = AHEAD.min(2 * rayon::current_num_threads()).min(slices);
+        let mut pixels = vec![0.0; ahead * len];
+        for first in (0..slices).step_by(ahead) {
+            let pixels = &mut pixels[..ahead.min(slices - first) * len];
+            self.read_slices(first, pixels)?;
+            pixels.chunks_exact(len).zip(first..).try_for_each(|(slice, k)| visit(k, slice))?;
+        }
+        Ok(())
+    }
+
+    /// Fills `out`, `[k, j, i]`, with slices `first..`, decoded on all cores.
+    fn read_slices(&self, first: usize, out: &mut [f32]) -> Result<()> {
+        let slices = out.par_chunks_exact_mut(self.geometry.slice_len()).enumerate();
+        slices.try_for_each(|(n, slice)| self.read_slice(first + n, slice))
+    }
+
+    /// All voxels, `[k, j, i]`. Prefer [`Volume::for_each_slice`] where slices will do.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         let mut voxels = vec![0.0; self.geometry.len()];
-        for (k, slice) in voxels.chunks_exact_mut(self.geometry.slice_len()).enumerate() {
-            self.read_slice(k, slice)?;
-        }
+        self.read_slices(0, &mut voxels)?;
         Ok(voxels)
     }
 }

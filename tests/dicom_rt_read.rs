@@ -10,17 +10,20 @@ mod structures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use dicom::core::VR;
+use dicom::core::{DataElement, PrimitiveValue, VR};
 use dicom::dictionary_std::{tags, uids};
 use dicom::object::InMemDicomObject;
 use phantom::{Phantom, decimals, put_text};
 use structures::{Line, Region, closed, put_items, region, square, structure_set, texts, write_set};
 use tempfile::TempDir;
 use transunet::control::Control;
-use transunet::dicom::{Overlap, Series, SeriesOptions, Structures};
+use transunet::dicom::{Overlap, SegOptions, Series, SeriesOptions, Structures, write_structures};
 use transunet::geometry::Geometry;
-use transunet::labels::Code;
+use transunet::labelmap::{Algorithm, Labelmap};
+use transunet::labels::{Code, Label};
+use transunet::volume::Volume;
 
 /// Row and column directions, and how far a slice is shifted along them from the one before, in mm.
 type Pose = ([f64; 3], [f64; 3], [f64; 2]);
@@ -75,6 +78,10 @@ impl Place {
 
     fn read(&self, regions: &[Region], overlap: Overlap) -> transunet::Result<Vec<u8>> {
         Structures::open(&self.write(regions))?.read(&self.grid, overlap)
+    }
+
+    fn series(&self) -> Series {
+        Series::open(&[self.folder.path().join("ct")], &SeriesOptions::default(), &mut Control::none()).unwrap()
     }
 
     /// Slice `k` of the labels of one region, a character for each pixel.
@@ -289,4 +296,58 @@ fn regions_are_described_and_those_without_areas_left_out() {
         let labels = read.read(&place.grid, Overlap::Refuse).unwrap();
         assert_eq!((labels.iter().filter(|&&x| x == 1).count(), labels.iter().max()), (4, Some(&1)), "{syntax}");
     }
+}
+
+#[test]
+fn what_was_written_is_read_again() {
+    let mut state = 7u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % 7).saturating_sub(3) as u8
+    };
+    let names = ["left", "right", "Läsion"];
+    let labels: Vec<Label> =
+        (1..).zip(names).map(|(value, name)| Label { name: name.into(), ..Label::numbered(value) }).collect();
+    for pose in POSES {
+        let place = Place::new(pose);
+        let volume = Arc::new(Volume::from_series(Arc::new(place.series())));
+        let voxels: Vec<u8> = (0..place.grid.len()).map(|_| draw()).collect();
+        assert!([0, 1, 2, 3].iter().all(|value| voxels.contains(value)));
+        let algorithm = Algorithm { name: "test".into(), version: "1".into() };
+        let map = Labelmap::new(volume, voxels.clone(), labels.clone(), algorithm).unwrap();
+        write_structures(&map, &place.path(), &SegOptions::default(), &mut Control::none()).unwrap();
+        let read = Structures::open(&place.path()).unwrap();
+        assert!(read.labels.iter().map(|label| label.name.as_str()).eq(names));
+        assert_eq!(read.series_uids, [phantom::SERIES_UID]);
+        assert!(read.read(&place.grid, Overlap::Refuse).unwrap() == voxels, "{pose:?}");
+    }
+}
+
+#[test]
+fn contours_too_long_for_their_vr_are_read() {
+    let place = Place::axial();
+    let fine = place.drawn(vec![square(1.0, 0.5, 4.5)], 1);
+    // 8000 points on the border of the same square, as UN since a DS of explicit VR has no room for them.
+    let side = |n: u32| 0.5 + f64::from(n) * 4.0 / 2000.0;
+    let corners: Vec<[f64; 2]> = (0..8000)
+        .map(|n| match (n / 2000, n % 2000) {
+            (0, n) => [side(n), 0.5],
+            (1, n) => [4.5, side(n)],
+            (2, n) => [side(2000 - n), 4.5],
+            (_, n) => [0.5, side(2000 - n)],
+        })
+        .collect();
+    let mut set = place.set(&[region(1, "it", vec![closed(1.0, &corners)])]);
+    set.update_value(tags::ROI_CONTOUR_SEQUENCE, |value| {
+        value.items_mut().unwrap()[0].update_value(tags::CONTOUR_SEQUENCE, |value| {
+            let contour = &mut value.items_mut().unwrap()[0];
+            let text = contour.element(tags::CONTOUR_DATA).unwrap().to_str().unwrap().into_owned();
+            assert!(text.len() > 1 << 16);
+            let bytes = PrimitiveValue::from(format!("{text} ").into_bytes());
+            contour.put(DataElement::new(tags::CONTOUR_DATA, VR::UN, bytes));
+        });
+    });
+    write_set(set, uids::EXPLICIT_VR_LITTLE_ENDIAN, &place.path());
+    let labels = Structures::open(&place.path()).unwrap().read(&place.grid, Overlap::Refuse).unwrap();
+    assert_eq!(picture(&labels, &place.grid, 1), fine);
 }

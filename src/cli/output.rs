@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use transunet::Error;
 use transunet::control::{Control, Progress, Stage};
-use transunet::dicom::{SegEncoding, write_seg};
+use transunet::dicom::{SegEncoding, write_seg, write_structures};
 use transunet::formats::{OutputKind, check_grid, write_labels};
 use transunet::labelmap::Labelmap;
 use transunet::picture::{Style, write_contact_sheet};
@@ -53,10 +53,14 @@ impl Output {
     pub fn check(&self, input: &Input, model: &Path) -> Outcome {
         for path in &self.labels {
             let kind = OutputKind::of(path).about(Code::Usage)?;
-            if let (OutputKind::DicomSeg, Some(volume)) = (kind, input.volume_file()) {
+            if let (true, Some(volume)) = (kind.refers_to_dicom(), input.volume_file()) {
                 return Err(Failure::new(
                     Code::Usage,
-                    format!("{}: a DICOM SEG refers to DICOM images, and {} is none", path.display(), volume.display()),
+                    format!(
+                        "{}: a DICOM object refers to DICOM images, and {} is none",
+                        path.display(),
+                        volume.display()
+                    ),
                     "name the output .seg.nrrd or .nii.gz, or segment the DICOM series itself",
                 ));
             }
@@ -108,7 +112,7 @@ impl Output {
     /// Refuses a volume whose grid some of the files could not hold.
     pub fn check_grid(&self, volume: &Volume) -> Outcome {
         for path in self.labels.iter().chain(&self.probabilities) {
-            if OutputKind::of(path).about(Code::Usage)? != OutputKind::DicomSeg {
+            if !OutputKind::of(path).about(Code::Usage)?.refers_to_dicom() {
                 check_grid(volume.geometry(), path).about(Code::Input)?;
             }
         }
@@ -123,6 +127,7 @@ impl Output {
             control.report(Progress::of(Stage::Write, done, total)).about(Code::Output)?;
             match OutputKind::of(path).about(Code::Usage)? {
                 OutputKind::DicomSeg => write_seg(labelmap, path, &seg, control),
+                OutputKind::RtStruct => write_structures(labelmap, path, &seg, control),
                 OutputKind::SegNrrd | OutputKind::Nrrd | OutputKind::Nifti => write_labels(labelmap, path),
             }
             .about(Code::Output)?;

@@ -37,7 +37,9 @@ pub(super) fn arrange(slices: &mut [Slice], tilt: Tilt) -> Result<(Geometry, Opt
         return refuse("no slices".into());
     };
     let (row, column) = axes(required(first, &first.orientation)?).map_err(|error| error.at(first.place()))?;
+    // Cosines are rounded: without this a stack would be longer than it is by their error, slice by slice.
     let normal = cross(row, column);
+    let normal = normal.map(|x| x / norm(normal));
     let [row_spacing, column_spacing] = required(first, &first.pixel_spacing)?;
     if !(row_spacing > 0.0 && column_spacing > 0.0) {
         return refuse(format!(

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use dicom::core::Tag;
+use dicom::core::{Tag, VR};
 use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
+use dicom::object::mem::InMemElement;
 
 use super::file::DicomFile;
 use super::header::Header;
@@ -180,7 +181,7 @@ fn points(item: &InMemDicomObject) -> Result<Vec<Vec3>> {
     {
         return Err(Error::DicomUnsupported(format!("ContourOffsetVector (3006,0045) is {shift:?}, expected none")));
     }
-    let data = item.get(tags::CONTOUR_DATA).and_then(|data| data.to_multi_float64().ok()).unwrap_or_default();
+    let data = item.get(tags::CONTOUR_DATA).and_then(decimals).unwrap_or_default();
     let (points, rest) = data.as_chunks::<3>();
     if !rest.is_empty() || !data.iter().all(|x| x.is_finite()) {
         let count = data.len();
@@ -199,6 +200,16 @@ fn points(item: &InMemDicomObject) -> Result<Vec<Vec3>> {
         return Err(Error::DicomParse(format!("a closed contour of {count} points, expected at least 3")));
     }
     Ok(points.to_vec())
+}
+
+/// Decimal strings, also those that an explicit VR with its 64 KiB has no room for: PS3.5 section 6.2.2 calls them UN.
+fn decimals(element: &InMemElement) -> Option<Vec<f64>> {
+    if element.vr() != VR::UN {
+        return element.to_multi_float64().ok();
+    }
+    let bytes = element.to_bytes().ok()?;
+    let text = std::str::from_utf8(&bytes).ok()?.trim_end_matches([' ', '\0']);
+    text.split('\\').map(|number| number.trim().parse().ok()).collect()
 }
 
 /// `drawn` is the region's item of ROIContourSequence.

@@ -193,7 +193,7 @@ pub unsafe extern "C" fn transunet_labelmap_statistics(
     })
 }
 
-/// Writes the label map as what the name of `path` says: .dcm (DICOM SEG), .seg.nrrd, .nrrd, .nii, .nii.gz. The file
+/// Writes the label map as what the name of `path` says: .dcm (DICOM SEG), .rtstruct.dcm (RT Structure Set), .seg.nrrd, .nrrd, .nii, .nii.gz. The file
 /// appears whole or not at all. `control` may be NULL. Statuses: INVALID_ARGUMENT (another ending, or DICOM SEG of a
 /// volume that is not DICOM), IO, CANCELLED.
 #[unsafe(no_mangle)]

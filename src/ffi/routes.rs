@@ -88,6 +88,7 @@ fn volume_json(volume: &SeriesVolume) -> Value {
 pub(super) fn write_labelmap(labelmap: &Labelmap, path: &Path, control: &mut Control) -> Result<()> {
     match OutputKind::of(path)? {
         OutputKind::DicomSeg => dicom::write_seg(labelmap, path, &SegOptions::default(), control),
+        OutputKind::RtStruct => dicom::write_structures(labelmap, path, &SegOptions::default(), control),
         _ => write_labels(labelmap, path),
     }
 }

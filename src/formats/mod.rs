@@ -112,6 +112,8 @@ fn read_scan(path: &Path) -> Result<Scan> {
 pub enum OutputKind {
     /// `.dcm`
     DicomSeg,
+    /// `.rtstruct.dcm`
+    RtStruct,
     /// `.seg.nrrd`: Slicer's segmentation, with names, colours and codes.
     SegNrrd,
     /// `.nrrd`: label numbers only.
@@ -121,9 +123,15 @@ pub enum OutputKind {
 }
 
 impl OutputKind {
+    /// Whether it is a DICOM object, which refers to the images of a series and takes slices as they lie.
+    pub fn refers_to_dicom(self) -> bool {
+        matches!(self, OutputKind::DicomSeg | OutputKind::RtStruct)
+    }
+
     pub fn of(path: &Path) -> Result<Self> {
         let name = lower_name(path);
-        const KINDS: [(&str, OutputKind); 5] = [
+        const KINDS: [(&str, OutputKind); 6] = [
+            (".rtstruct.dcm", OutputKind::RtStruct),
             (".dcm", OutputKind::DicomSeg),
             (".seg.nrrd", OutputKind::SegNrrd),
             (".nrrd", OutputKind::Nrrd),
@@ -132,7 +140,8 @@ impl OutputKind {
         ];
         KINDS.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, kind)| kind).ok_or_else(|| {
             Error::Argument(format!(
-                "{}: the name does not say what to write, expected .dcm (DICOM SEG), .seg.nrrd (Slicer segmentation), \
+                "{}: the name does not say what to write, expected .dcm (DICOM SEG), .rtstruct.dcm (RT Structure Set), .seg.nrrd \
+                 (Slicer segmentation),
                  .nrrd, .nii.gz or .nii (label numbers)",
                 path.display()
             ))
@@ -155,15 +164,15 @@ pub fn check_grid(geometry: &Geometry, path: &Path) -> Result<()> {
 /// Writes a label map as `.seg.nrrd`, `.nrrd`, `.nii.gz` or `.nii`, as the name says; the file appears whole or not at all.
 pub fn write_labels(labelmap: &Labelmap, path: &Path) -> Result<()> {
     let kind = OutputKind::of(path)?;
-    if kind != OutputKind::DicomSeg {
+    if !kind.refers_to_dicom() {
         check_grid(labelmap.geometry(), path)?;
     }
     match kind {
         OutputKind::SegNrrd => nrrd::write_labels(labelmap, segments::describe(labelmap), path),
         OutputKind::Nrrd => nrrd::write_labels(labelmap, Default::default(), path),
         OutputKind::Nifti => nifti::write_labels(labelmap, path),
-        OutputKind::DicomSeg => Err(Error::Argument(format!(
-            "{}: a DICOM SEG needs the source series and is written by another function, expected .seg.nrrd, .nrrd, \
+        OutputKind::DicomSeg | OutputKind::RtStruct => Err(Error::Argument(format!(
+            "{}: a DICOM object needs the source series and is written by another function, expected .seg.nrrd, .nrrd, \
              .nii.gz or .nii",
             path.display()
         ))),

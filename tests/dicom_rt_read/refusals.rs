@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dicom::core::{Tag, VR};
+use dicom::core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom::dictionary_std::{tags, uids};
 use dicom::object::InMemDicomObject;
 use transunet::dicom::{Overlap, Structures};
@@ -103,6 +103,12 @@ fn contradictions_in_the_file_are_refused() {
         move |set: &mut InMemDicomObject| contour(set, &|item| put_decimals(item, tags::CONTOUR_DATA, text))
     };
     refused(&data("1\\2\\3\\4"), "ROI 1 (Liver): contour 1: ContourData (3006,0050): 4 numbers, expected three for");
+    let unknown = |text: &'static str| {
+        move |set: &mut InMemDicomObject| {
+            contour(set, &|item| _ = item.put(DataElement::new(tags::CONTOUR_DATA, VR::UN, PrimitiveValue::from(text))))
+        }
+    };
+    refused(&unknown("1\\2\\3\\4"), "4 numbers, expected three for");
     refused(&data("1\\2\\3\\4\\5\\six"), "contour 1: ContourData (3006,0050)");
     refused(&data("1\\2\\3\\4\\5\\6\\7\\8\\9"), "has 3 points, 4 are said to be there");
     refused(

@@ -108,7 +108,7 @@ pub struct Batch {
     json: bool,
 }
 
-const FORMATS: [&str; 5] = ["dcm", "seg.nrrd", "nrrd", "nii.gz", "nii"];
+const FORMATS: [&str; 6] = ["dcm", "rtstruct.dcm", "seg.nrrd", "nrrd", "nii.gz", "nii"];
 
 impl Batch {
     pub fn run(&self, session: &Session) -> Outcome {
@@ -116,7 +116,7 @@ impl Batch {
         let weights = catalog::find(&self.model, home().as_deref()).about(Code::Model)?;
         let settings = self.settings(&weights)?;
         let targets = pacs::targets(&self.send)?;
-        if !targets.is_empty() && !settings.series_formats.iter().any(|format| format == "dcm") {
+        if !targets.is_empty() && !settings.series_formats.iter().any(|format| format.ends_with("dcm")) {
             let hint = "add dcm to --format";
             return Err(Failure::new(Code::Usage, "--send sends DICOM files, and none is written", hint));
         }
@@ -156,7 +156,7 @@ impl Batch {
         let (series_formats, file_formats) = if formats.is_empty() {
             (vec!["dcm".into()], vec!["seg.nrrd".into()])
         } else {
-            (formats.clone(), formats.into_iter().filter(|format| format != "dcm").collect())
+            (formats.clone(), formats.into_iter().filter(|format| !format.ends_with("dcm")).collect())
         };
         self.seg.check(series_formats.iter().any(|format| format == "dcm"))?;
         Ok(Settings {

@@ -1,7 +1,5 @@
 //! Frames of a DICOM SEG: dimensions, shared and per-frame functional groups (PS3.3 sections C.7.6.16 and C.7.6.17).
 
-use std::collections::HashSet;
-
 use dicom::core::{DataElement, PrimitiveValue, VR};
 use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
@@ -10,12 +8,12 @@ use dicom::object::mem::InMemElement;
 use super::plan::{Frame, Plan};
 use crate::dicom::attributes::{copied, decimals, item, long_string, sequence, text, unsigned};
 use crate::dicom::codes::{code_sequence, dcm};
-use crate::dicom::series::Instance;
+use crate::dicom::derived::reference;
 use crate::error::Result;
 
 /// Dimensions and shared functional groups.
 pub fn elements(plan: &Plan) -> Result<Vec<InMemElement>> {
-    let organization = plan.uids.make("dimensions")?;
+    let organization = plan.made.uids.make("dimensions")?;
     let dimension = |pointer, group, label| {
         item([
             text(tags::DIMENSION_ORGANIZATION_UID, VR::UI, &organization),
@@ -47,7 +45,7 @@ pub fn elements(plan: &Plan) -> Result<Vec<InMemElement>> {
 }
 
 fn shared(plan: &Plan) -> InMemDicomObject {
-    let series = plan.series;
+    let series = plan.made.series;
     let geometry = &series.geometry;
     let [right, down, _] = geometry.direction;
     let distance = geometry.slice_distance();
@@ -88,7 +86,7 @@ pub fn per_frame(plan: &Plan, frame: &Frame) -> InMemDicomObject {
         ),
         sequence(
             tags::PLANE_POSITION_SEQUENCE,
-            vec![item([decimals(tags::IMAGE_POSITION_PATIENT, &plan.position(frame.slice))])],
+            vec![item([decimals(tags::IMAGE_POSITION_PATIENT, &plan.made.position(frame.slice))])],
         ),
     ]);
     groups.put(derivation(plan, frame));
@@ -103,33 +101,19 @@ pub fn per_frame(plan: &Plan, frame: &Frame) -> InMemDicomObject {
 
 /// CID 7203 and CID 7202: a segmentation of a source image.
 fn derivation(plan: &Plan, frame: &Frame) -> InMemElement {
-    let source = &plan.series.instances[frame.slice];
-    let mut image = instance(source);
+    let source = &plan.made.series.instances[frame.slice];
+    let mut image = reference(source);
     if let Some(number) = source.frame {
         image.put(text(tags::REFERENCED_FRAME_NUMBER, VR::IS, number.to_string()));
     }
     let purpose = dcm("121322", "Source image for image processing operation");
     image.put(code_sequence(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose));
     // Whether the same pixel of source and segmentation lies in the same place.
-    let preserved = if plan.pixels_coincide(frame.slice) { "YES" } else { "NO" };
+    let preserved = if plan.made.pixels_coincide(frame.slice) { "YES" } else { "NO" };
     image.put(text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, preserved));
     let how = item([
         sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![image]),
         code_sequence(tags::DERIVATION_CODE_SEQUENCE, &dcm("113076", "Segmentation")),
     ]);
     sequence(tags::DERIVATION_IMAGE_SEQUENCE, vec![how])
-}
-
-/// SOP Instance Reference Macro (PS3.3 section 10.8).
-pub fn instance(source: &Instance) -> InMemDicomObject {
-    item([
-        text(tags::REFERENCED_SOP_CLASS_UID, VR::UI, &source.sop_class_uid),
-        text(tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, &source.sop_instance_uid),
-    ])
-}
-
-/// Each SOP instance once: the frames of a multi-frame image share theirs.
-pub fn distinct(instances: &[Instance]) -> impl Iterator<Item = &Instance> {
-    let mut seen = HashSet::new();
-    instances.iter().filter(move |source| seen.insert(&source.sop_instance_uid))
 }

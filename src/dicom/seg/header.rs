@@ -1,10 +1,9 @@
 //! The data set of a DICOM SEG before its frames: patient and study as in the source, then what was made, with what.
 
-use dicom::core::{DataElement, PrimitiveValue, Tag, VR};
+use dicom::core::{DataElement, PrimitiveValue, VR};
 use dicom::dictionary_std::{tags, uids};
 use dicom::object::InMemDicomObject;
 use dicom::object::mem::InMemElement;
-use sha2::{Digest, Sha256};
 
 use super::frames;
 use super::plan::{Plan, Values};
@@ -12,113 +11,33 @@ use crate::dicom::attributes::{
     LONG_STRING, SHORT_TEXT, copied, copied_or_empty, empty, item, long_string, one_line, sequence, text, unsigned,
 };
 use crate::dicom::codes::{cielab, code_item, code_sequence, dcm};
-use crate::dicom::uid::derived;
+use crate::dicom::derived::{MANUFACTURER, NOTICE, distinct, reference};
 use crate::error::Result;
 use crate::labels::Label;
 
-const MANUFACTURER: &str = "TransUNet";
-const NOTICE: &str = "Research use only, not for clinical use.";
-
 /// The whole data set but the functional groups of each frame and the pixels.
 pub fn object(plan: &Plan) -> Result<InMemDicomObject> {
-    let mut elements = patient_and_study(plan);
+    let mut elements = plan.made.patient_and_study();
     elements.extend(series(plan)?);
-    elements.extend(equipment(plan));
+    elements.extend(plan.made.equipment());
     elements.extend(instance(plan)?);
     elements.extend(segmentation(plan)?);
     elements.extend(frames::elements(plan)?);
     Ok(item(elements))
 }
 
-/// Optional attributes that describe the patient and the study (PS3.3 sections C.7.1.1, C.7.1.4, C.7.2.1, C.7.2.2).
-/// Whatever a de-identified source says or leaves out stays so.
-const PATIENT_AND_STUDY: [Tag; 30] = [
-    tags::ISSUER_OF_PATIENT_ID,
-    tags::ISSUER_OF_PATIENT_ID_QUALIFIERS_SEQUENCE,
-    tags::OTHER_PATIENT_I_DS_SEQUENCE,
-    tags::OTHER_PATIENT_NAMES,
-    tags::PATIENT_BIRTH_TIME,
-    tags::QUALITY_CONTROL_SUBJECT,
-    tags::PATIENT_COMMENTS,
-    tags::PATIENT_SPECIES_DESCRIPTION,
-    tags::PATIENT_SPECIES_CODE_SEQUENCE,
-    tags::PATIENT_BREED_DESCRIPTION,
-    tags::PATIENT_BREED_CODE_SEQUENCE,
-    tags::BREED_REGISTRATION_SEQUENCE,
-    tags::RESPONSIBLE_PERSON,
-    tags::RESPONSIBLE_PERSON_ROLE,
-    tags::RESPONSIBLE_ORGANIZATION,
-    tags::ADMITTING_DIAGNOSES_DESCRIPTION,
-    tags::PATIENT_AGE,
-    tags::PATIENT_SIZE,
-    tags::PATIENT_WEIGHT,
-    tags::PATIENT_SEX_NEUTERED,
-    tags::STUDY_DESCRIPTION,
-    tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
-    tags::PHYSICIANS_OF_RECORD,
-    tags::NAME_OF_PHYSICIANS_READING_STUDY,
-    tags::CONSULTING_PHYSICIAN_NAME,
-    tags::REFERRING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
-    tags::PROCEDURE_CODE_SEQUENCE,
-    tags::REASON_FOR_PERFORMED_PROCEDURE_CODE_SEQUENCE,
-    tags::REFERENCED_STUDY_SEQUENCE,
-    tags::LONGITUDINAL_TEMPORAL_INFORMATION_MODIFIED,
-];
-
-fn patient_and_study(plan: &Plan) -> Vec<InMemElement> {
-    let header = &plan.series.header;
-    let mut elements: Vec<InMemElement> = [
-        (tags::PATIENT_NAME, VR::PN),
-        (tags::PATIENT_ID, VR::LO),
-        (tags::PATIENT_BIRTH_DATE, VR::DA),
-        (tags::PATIENT_SEX, VR::CS),
-        (tags::STUDY_DATE, VR::DA),
-        (tags::STUDY_TIME, VR::TM),
-        (tags::REFERRING_PHYSICIAN_NAME, VR::PN),
-        (tags::STUDY_ID, VR::SH),
-        (tags::ACCESSION_NUMBER, VR::SH),
-    ]
-    .map(|(tag, vr)| copied_or_empty(header, tag, vr))
-    .into();
-    elements.push(text(tags::STUDY_INSTANCE_UID, VR::UI, &plan.series.study_uid));
-    elements.extend(PATIENT_AND_STUDY.iter().filter_map(|&tag| copied(header, tag)));
-    // Group 0012 is the clinical trial and the de-identification; what it says of the source series is not ours. An
-    // attribute without value is kept: some are required and may be empty.
-    let of_series = [
-        tags::CLINICAL_TRIAL_SERIES_ID,
-        tags::CLINICAL_TRIAL_SERIES_DESCRIPTION,
-        tags::ISSUER_OF_CLINICAL_TRIAL_SERIES_ID,
-    ];
-    for element in header.iter() {
-        let tag = element.header().tag;
-        if tag.group() == 0x0012 && tag.element() != 0 && !of_series.contains(&tag) {
-            elements.push(copied_or_empty(header, tag, element.header().vr));
-        }
-    }
-    elements
-}
-
 /// Series, frame of reference and the references to all source images (PS3.3 sections C.7.3.1, C.7.4.1, C.12.2).
 fn series(plan: &Plan) -> Result<Vec<InMemElement>> {
-    let source = plan.series;
-    let number = plan.options.series_number.unwrap_or_else(|| {
-        let number = copied(&source.header, tags::SERIES_NUMBER).and_then(|element| element.to_int::<i32>().ok());
-        number.filter(|n| (1..10_000_000).contains(n)).map_or(1001, |n| n * 100 + 1)
-    });
-    // An image without a frame of reference gets one of its own, the same for all results of its series.
-    let frame_of_reference = match source.frame_of_reference_uid.as_str() {
-        "" => derived(&format!("frame of reference of {}", source.series_uid)),
-        uid => uid.to_string(),
-    };
-    let references = frames::distinct(&source.instances).map(frames::instance).collect();
+    let source = plan.made.series;
+    let references = distinct(&source.instances).map(reference).collect();
     Ok(vec![
         text(tags::MODALITY, VR::CS, "SEG"),
-        text(tags::SERIES_INSTANCE_UID, VR::UI, plan.uids.make("series")?),
-        text(tags::SERIES_NUMBER, VR::IS, number.to_string()),
-        text(tags::SERIES_DATE, VR::DA, date(plan)),
-        text(tags::SERIES_TIME, VR::TM, time(plan)),
+        text(tags::SERIES_INSTANCE_UID, VR::UI, plan.made.uids.make("series")?),
+        text(tags::SERIES_NUMBER, VR::IS, plan.made.series_number(plan.options.series_number, 1)),
+        text(tags::SERIES_DATE, VR::DA, plan.made.date()),
+        text(tags::SERIES_TIME, VR::TM, plan.made.time()),
         long_string(tags::SERIES_DESCRIPTION, &plan.options.series_description),
-        text(tags::FRAME_OF_REFERENCE_UID, VR::UI, frame_of_reference),
+        text(tags::FRAME_OF_REFERENCE_UID, VR::UI, plan.made.frame_of_reference()),
         copied_or_empty(&source.header, tags::POSITION_REFERENCE_INDICATOR, VR::LO),
         sequence(
             tags::REFERENCED_SERIES_SEQUENCE,
@@ -130,49 +49,10 @@ fn series(plan: &Plan) -> Result<Vec<InMemElement>> {
     ])
 }
 
-/// This library, and the scanner and this library as contributors (PS3.3 sections C.7.5.1, C.7.5.2, C.12.1).
-fn equipment(plan: &Plan) -> Vec<InMemElement> {
-    let algorithm = plan.algorithm;
-    let model = algorithm_name(plan);
-    // Software has no serial number: results with the same one came from the same model and version.
-    let digest = Sha256::new().chain_update(&algorithm.name).chain_update("\n").chain_update(&algorithm.version);
-    let serial: String = digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let ours = vec![
-        long_string(tags::MANUFACTURER, MANUFACTURER),
-        long_string(tags::MANUFACTURER_MODEL_NAME, model),
-        long_string(tags::DEVICE_SERIAL_NUMBER, &serial),
-        long_string(tags::SOFTWARE_VERSIONS, version(plan)),
-    ];
-    let mut processing = item(ours.iter().cloned());
-    processing.put(code_sequence(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &dcm("109102", "Processing Equipment")));
-    processing.put(text(tags::CONTRIBUTION_DATE_TIME, VR::DT, format!("{}{}", date(plan), time(plan))));
-    processing.put(text(tags::CONTRIBUTION_DESCRIPTION, VR::ST, format!("Automatic segmentation. {NOTICE}")));
-    let contributors = scanner(&plan.series.header).into_iter().chain([processing]).collect();
-    let mut elements = ours;
-    elements.push(sequence(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, contributors));
-    elements
-}
-
-/// The machine that made the source images, where they name it.
-fn scanner(header: &InMemDicomObject) -> Option<InMemDicomObject> {
-    let manufacturer = copied(header, tags::MANUFACTURER)?;
-    let optional = [
-        tags::MANUFACTURER_MODEL_NAME,
-        tags::DEVICE_SERIAL_NUMBER,
-        tags::SOFTWARE_VERSIONS,
-        tags::INSTITUTION_NAME,
-        tags::STATION_NAME,
-    ];
-    let mut scanner = item(optional.into_iter().filter_map(|tag| copied(header, tag)));
-    scanner.put(manufacturer);
-    scanner.put(code_sequence(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &dcm("109101", "Acquisition Equipment")));
-    Some(scanner)
-}
-
 /// SOP Common, General Image and Image Pixel modules (PS3.3 sections C.12.1, C.7.6.1, C.8.20.2).
 fn instance(plan: &Plan) -> Result<Vec<InMemElement>> {
-    let header = &plan.series.header;
-    let geometry = &plan.series.geometry;
+    let header = &plan.made.series.header;
+    let geometry = &plan.made.series.geometry;
     let sop_class = match plan.values {
         Values::Numbers => uids::LABEL_MAP_SEGMENTATION_STORAGE,
         _ => uids::SEGMENTATION_STORAGE,
@@ -181,12 +61,12 @@ fn instance(plan: &Plan) -> Result<Vec<InMemElement>> {
     let mut elements = vec![
         text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"),
         text(tags::SOP_CLASS_UID, VR::UI, sop_class),
-        text(tags::SOP_INSTANCE_UID, VR::UI, plan.uids.make("instance")?),
+        text(tags::SOP_INSTANCE_UID, VR::UI, plan.made.uids.make("instance")?),
         text(tags::INSTANCE_NUMBER, VR::IS, "1"),
-        text(tags::INSTANCE_CREATION_DATE, VR::DA, date(plan)),
-        text(tags::INSTANCE_CREATION_TIME, VR::TM, time(plan)),
-        text(tags::CONTENT_DATE, VR::DA, date(plan)),
-        text(tags::CONTENT_TIME, VR::TM, time(plan)),
+        text(tags::INSTANCE_CREATION_DATE, VR::DA, plan.made.date()),
+        text(tags::INSTANCE_CREATION_TIME, VR::TM, plan.made.time()),
+        text(tags::CONTENT_DATE, VR::DA, plan.made.date()),
+        text(tags::CONTENT_TIME, VR::TM, plan.made.time()),
         text(tags::CONTENT_QUALIFICATION, VR::CS, "RESEARCH"),
         text(tags::IMAGE_TYPE, VR::CS, "DERIVED\\PRIMARY"),
         unsigned(tags::SAMPLES_PER_PIXEL, 1),
@@ -269,13 +149,13 @@ fn segment(plan: &Plan, label: &Label, number: u16) -> Result<InMemDicomObject> 
         long_string(tags::SEGMENT_LABEL, &name),
         text(tags::SEGMENT_DESCRIPTION, VR::ST, description),
         text(tags::SEGMENT_ALGORITHM_TYPE, VR::CS, "AUTOMATIC"),
-        long_string(tags::SEGMENT_ALGORITHM_NAME, algorithm_name(plan)),
+        long_string(tags::SEGMENT_ALGORITHM_NAME, plan.made.algorithm_name()),
         sequence(tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE, vec![algorithm(plan)]),
         code_sequence(tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE, &label.category_code()),
         sequence(tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, vec![kind]),
         DataElement::new(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE, VR::US, PrimitiveValue::from(cielab(label.rgb()))),
         text(tags::TRACKING_ID, VR::UT, format!("{name} (label {})", label.value)),
-        text(tags::TRACKING_UID, VR::UI, plan.uids.make(&format!("tracking {}", label.value))?),
+        text(tags::TRACKING_UID, VR::UI, plan.made.uids.make(&format!("tracking {}", label.value))?),
     ]);
     if let Some(region) = &label.region {
         segment.put(code_sequence(tags::ANATOMIC_REGION_SEQUENCE, region));
@@ -287,30 +167,8 @@ fn segment(plan: &Plan, label: &Label, number: u16) -> Result<InMemDicomObject> 
 fn algorithm(plan: &Plan) -> InMemDicomObject {
     item([
         code_sequence(tags::ALGORITHM_FAMILY_CODE_SEQUENCE, &dcm("123110", "Artificial Intelligence")),
-        long_string(tags::ALGORITHM_NAME, algorithm_name(plan)),
-        long_string(tags::ALGORITHM_VERSION, version(plan)),
+        long_string(tags::ALGORITHM_NAME, plan.made.algorithm_name()),
+        long_string(tags::ALGORITHM_VERSION, plan.made.version()),
         long_string(tags::ALGORITHM_SOURCE, MANUFACTURER),
     ])
-}
-
-fn algorithm_name<'a>(plan: &'a Plan) -> &'a str {
-    match plan.algorithm.name.trim() {
-        "" => MANUFACTURER,
-        name => name,
-    }
-}
-
-fn version<'a>(plan: &'a Plan) -> &'a str {
-    match plan.algorithm.version.trim() {
-        "" => env!("CARGO_PKG_VERSION"),
-        version => version,
-    }
-}
-
-fn date(plan: &Plan) -> String {
-    plan.created.format("%Y%m%d").to_string()
-}
-
-fn time(plan: &Plan) -> String {
-    plan.created.format("%H%M%S").to_string()
 }

@@ -29,15 +29,14 @@ use dicom::object::{FileMetaTableBuilder, InMemDicomObject};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
+use super::derived::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION};
 use crate::atomic_file;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::labelmap::Labelmap;
 use pixels::Pixels;
 use plan::Plan;
-
-/// Identifies this library as the writer of a file (PS3.10 section 7.1).
-const IMPLEMENTATION_CLASS_UID: &str = "2.25.172323721873350084821594611290352974032";
+pub(super) use plan::segments;
 
 /// What a pixel says: Segmentation Type (0062,0001).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -229,12 +228,7 @@ fn write_meta(out: &mut impl Write, head: &InMemDicomObject, compression: SegCom
         .media_storage_sop_instance_uid(uid(tags::SOP_INSTANCE_UID))
         .transfer_syntax(compression.transfer_syntax())
         .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
-        .implementation_version_name(concat!(
-            "TRANSUNET_",
-            env!("CARGO_PKG_VERSION_MAJOR"),
-            ".",
-            env!("CARGO_PKG_VERSION_MINOR")
-        ));
+        .implementation_version_name(IMPLEMENTATION_VERSION);
     let mut bytes = [0; 128].to_vec();
     bytes.extend(b"DICM");
     let meta = meta.build().map_err(|error| refusal(&error, path))?;

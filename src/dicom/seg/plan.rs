@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use dicom::core::chrono::{Local, NaiveDate, NaiveDateTime, NaiveTime};
-use dicom::dictionary_std::tags;
 use sha2::{Digest, Sha256};
 
 use super::{SegCompression, SegEncoding, SegOptions};
-use crate::dicom::attributes::copied;
 use crate::dicom::codes::check_code;
+use crate::dicom::derived::Derived;
 use crate::dicom::rle;
 use crate::dicom::series::Series;
-use crate::dicom::uid::Uids;
 use crate::error::{Error, Result};
 use crate::fractions::Fractions;
-use crate::geometry::Vec3;
-use crate::labelmap::{Algorithm, Labelmap};
+use crate::labelmap::Labelmap;
 use crate::labels::Label;
 
 /// Largest value of an element or item: an even 32-bit length that is not "undefined" (PS3.5 section 7.1.1).
@@ -52,14 +48,11 @@ impl Values<'_> {
 
 /// All that decides the content of the object but its pixels.
 pub struct Plan<'a> {
-    pub series: &'a Series,
+    pub made: Derived<'a>,
     /// In order of label value; segment number n is `segments[n - 1]`.
     pub segments: Vec<&'a Label>,
-    pub algorithm: &'a Algorithm,
     pub options: &'a SegOptions,
     pub values: Values<'a>,
-    pub uids: Uids,
-    pub created: NaiveDateTime,
     /// Ordered by segment, then position.
     pub frames: Vec<Frame>,
 }
@@ -88,23 +81,16 @@ impl<'a> Plan<'a> {
             (SegEncoding::Fractional, None) => Values::Occupancy,
         };
         let frames = frames(labelmap, &segments, values);
-        let uids = if options.deterministic {
-            Uids::Derived(fingerprint(labelmap, series, options, values)?)
-        } else {
-            Uids::Random
-        };
-        let created = options
-            .created
-            .unwrap_or_else(|| if options.deterministic { study_time(series) } else { Local::now().naive_local() });
-        let algorithm = labelmap.algorithm();
-        let plan = Plan { series, segments, algorithm, options, values, uids, created, frames };
+        let fingerprint = options.deterministic.then(|| fingerprint(labelmap, series, options, values)).transpose()?;
+        let made = Derived::new(series, labelmap.algorithm(), fingerprint, options.created);
+        let plan = Plan { made, segments, options, values, frames };
         plan.check_size()?;
         Ok(plan)
     }
 
     /// Native pixels are one value, whatever deflate makes of them; each RLE frame is one.
     fn check_size(&self) -> Result<()> {
-        let geometry = &self.series.geometry;
+        let geometry = &self.made.series.geometry;
         let (columns, rows) = (geometry.columns(), geometry.rows());
         let (bytes, what) = match self.options.compression {
             SegCompression::Rle => (rle::most_bytes(columns, rows), "one frame".to_string()),
@@ -123,38 +109,20 @@ impl<'a> Plan<'a> {
 
     /// Bytes of all frames, uncompressed.
     pub fn native_bytes(&self) -> u64 {
-        let pixels = (self.frames.len() as u64).saturating_mul(self.series.geometry.slice_len() as u64);
+        let pixels = (self.frames.len() as u64).saturating_mul(self.made.series.geometry.slice_len() as u64);
         pixels.saturating_mul(self.values.bits().into()).div_ceil(8)
-    }
-
-    /// Patient position of a slice's first pixel.
-    pub fn position(&self, slice: usize) -> Vec3 {
-        if self.series.resampled {
-            self.series.geometry.position([0.0, 0.0, slice as f64])
-        } else {
-            self.series.instances[slice].position
-        }
-    }
-
-    /// Whether a pixel of a slice lies where the same pixel of its source image does.
-    pub fn pixels_coincide(&self, slice: usize) -> bool {
-        let source = &self.series.instances[slice];
-        let same = self.series.instances.iter().filter(|other| other.sop_instance_uid == source.sop_instance_uid);
-        // Slices that share an image without being its frames are tiles of a mosaic.
-        let tile = source.frame.is_none() && same.count() > 1;
-        !self.series.resampled && !tile
     }
 
     /// Whether the frames are one upright stack without a gap: Dimension Organization Type 3D (PS3.3 section C.7.6.17.3).
     pub fn one_stack(&self) -> bool {
         let one_channel = self.segments.len() == 1 || matches!(self.values, Values::Numbers);
         let contiguous = self.frames.windows(2).all(|pair| pair[1].slice == pair[0].slice + 1);
-        one_channel && contiguous && self.frames.len() > 1 && !self.series.geometry.is_sheared()
+        one_channel && contiguous && self.frames.len() > 1 && !self.made.series.geometry.is_sheared()
     }
 }
 
 /// The labels in order of value, each once and writable.
-fn segments(labelmap: &Labelmap) -> Result<Vec<&Label>> {
+pub fn segments(labelmap: &Labelmap) -> Result<Vec<&Label>> {
     let mut segments: Vec<&Label> = labelmap.labels().iter().collect();
     segments.sort_by_key(|label| label.value);
     if segments.is_empty() {
@@ -241,12 +209,4 @@ fn fingerprint(labelmap: &Labelmap, series: &Series, options: &SegOptions, value
         _ => hash,
     };
     Ok(hash.finalize().into())
-}
-
-/// Date and time of the study, which do not change between runs; midnight of 1900-01-01 where the source has none.
-fn study_time(series: &Series) -> NaiveDateTime {
-    let text = |tag| copied(&series.header, tag).and_then(|element| Some(element.to_str().ok()?.trim().to_string()));
-    let date = text(tags::STUDY_DATE).and_then(|date| NaiveDate::parse_from_str(&date, "%Y%m%d").ok());
-    let time = text(tags::STUDY_TIME).and_then(|time| NaiveTime::parse_from_str(time.get(..6)?, "%H%M%S").ok());
-    NaiveDateTime::new(date.or(NaiveDate::from_ymd_opt(1900, 1, 1)).unwrap_or_default(), time.unwrap_or_default())
 }
