@@ -7,6 +7,10 @@ mod label_files;
 mod phantom;
 #[path = "data/prepared.rs"]
 mod prepared;
+#[path = "data/structure_sets.rs"]
+mod structure_sets;
+#[path = "common/structures.rs"]
+mod structures;
 
 use std::fs;
 use std::path::Path;
@@ -199,7 +203,7 @@ fn dicom_series_meet_their_segmentations() {
     assert_eq!((listing.kind, listing.faults.len()), (Kind::Dicom, 0), "{:?}", listing.faults);
     assert_eq!(
         listing.apart,
-        ["series 1.2.3.3 in p/ct3 (CT, number 3, 4 images, \"phantom\"): no DICOM SEG refers to it"]
+        ["series 1.2.3.3 in p/ct3 (CT, number 3, 4 images, \"phantom\"): no DICOM SEG or RTSTRUCT refers to it"]
     );
     let found = set.open("");
     assert_eq!(ids(&found), [("p/ct1", "P1"), ("p/ct2", "P1")]);
@@ -212,7 +216,7 @@ fn dicom_series_meet_their_segmentations() {
     assert_eq!(loaded(&found.cases[0]), last);
 
     fs::copy(set.at("segs/a.dcm"), set.at("segs/again.dcm")).unwrap();
-    set.refused("", "2 DICOM SEG objects refer to it, expected one");
+    set.refused("", "2 DICOM SEG or RTSTRUCT objects refer to it, expected one");
     fs::remove_file(set.at("segs/again.dcm")).unwrap();
     fs::remove_dir_all(set.at("p/ct2")).unwrap();
     set.refused("", "segs/b.dcm: its series 1.2.3.2 is not in the folder");

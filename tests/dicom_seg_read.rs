@@ -17,7 +17,7 @@ use dicom::object::{FileMetaTableBuilder, InMemDicomObject, open_file};
 use phantom::{Phantom, put_number, put_text};
 use tempfile::TempDir;
 use transunet::control::Control;
-use transunet::dicom::{Seg, SegOptions, Series, SeriesOptions, common_grid, write_seg};
+use transunet::dicom::{Overlap, Seg, SegOptions, Series, SeriesOptions, common_grid, write_seg};
 use transunet::formats::read_labels;
 use transunet::geometry::Geometry;
 use transunet::labelmap::{Algorithm, Labelmap};
@@ -37,7 +37,7 @@ fn the_liver_is_where_its_nrrd_says() {
     let label = &seg.labels[0];
     assert_eq!((label.value, label.name.as_str()), (1, "Liver"));
     assert_eq!(label.type_code().meaning, "Liver");
-    let voxels = seg.read(&series.geometry).unwrap();
+    let voxels = seg.read(&series.geometry, Overlap::Refuse).unwrap();
     let truth = read_labels(&set.join("liver_seg.nrrd")).unwrap();
     assert!(truth.geometry.matches(&series.geometry, 0.01), "{:?} and {:?}", truth.geometry, series.geometry);
     assert!(voxels.contains(&1));
@@ -59,7 +59,7 @@ fn files_of_highdicom_agree_with_pydicom() {
     for (path, expected) in paths.iter().zip(expected) {
         let seg = Seg::open(path).unwrap();
         let grid = common_grid(&[&seg]).unwrap();
-        let labels = seg.read(&grid).unwrap();
+        let labels = seg.read(&grid, Overlap::Refuse).unwrap();
         assert_eq!(labels.iter().filter(|&&label| label > 0).count(), expected.len(), "{}", path.display());
         assert!(!expected.is_empty());
         for [segment, x, y, z] in expected {
@@ -72,10 +72,13 @@ fn files_of_highdicom_agree_with_pydicom() {
     // The one of a single frame lies on its image.
     let series = Series::open(&[set.join("ct_image.dcm")], &SeriesOptions::default(), &mut Control::none()).unwrap();
     let seg = Seg::open(&paths[3]).unwrap();
-    assert_eq!(seg.read(&series.geometry).unwrap(), seg.read(&common_grid(&[&seg]).unwrap()).unwrap());
+    assert_eq!(
+        seg.read(&series.geometry, Overlap::Refuse).unwrap(),
+        seg.read(&common_grid(&[&seg]).unwrap(), Overlap::Refuse).unwrap()
+    );
 
     let overlap = Seg::open(&set.join("seg_image_ct_binary_overlap.dcm")).unwrap();
-    let error = overlap.read(&common_grid(&[&overlap]).unwrap()).unwrap_err().to_string();
+    let error = overlap.read(&common_grid(&[&overlap]).unwrap(), Overlap::Refuse).unwrap_err().to_string();
     assert!(error.contains("segment 1 (first segment) and segment 2 (second segment) overlap at voxel ("), "{error}");
 }
 
@@ -154,7 +157,8 @@ impl Written {
     #[track_caller]
     fn refused(&self, change: impl FnOnce(&mut InMemDicomObject), expected: &str) {
         let seg = self.try_edit(uids::EXPLICIT_VR_LITTLE_ENDIAN, change);
-        let error = seg.and_then(|seg| seg.read(&self.series.geometry)).expect_err(expected).to_string();
+        let error =
+            seg.and_then(|seg| seg.read(&self.series.geometry, Overlap::Refuse)).expect_err(expected).to_string();
         assert!(error.contains(expected), "{expected:?} is not in\n{error}");
         assert!(error.contains("edited.dcm: "), "{error}");
     }
@@ -182,7 +186,10 @@ fn what_was_written_is_read_again() {
         for size in [[23, 38, 3], [1, 7, 4], [8, 8, 5], [5, 3, 1]] {
             let written = Written::new(&Phantom { size, row, column, ..Phantom::default() });
             let seg = Seg::open(&written.path()).unwrap();
-            assert!(seg.read(&written.series.geometry).unwrap() == written.voxels, "{size:?}, {row:?}, {column:?}");
+            assert!(
+                seg.read(&written.series.geometry, Overlap::Refuse).unwrap() == written.voxels,
+                "{size:?}, {row:?}, {column:?}"
+            );
             assert_eq!(seg.series_uids, [phantom::SERIES_UID]);
             assert_eq!(seg.instance_uids.len(), size[2]);
             for (read, label) in seg.labels.iter().zip(labels()) {
@@ -217,7 +224,7 @@ fn frames_find_their_place_on_turned_and_larger_grids() {
         .into_iter()
         .flat_map(|axes| (0..8).map(move |n| turned(own, axes, [n & 1 > 0, n & 2 > 0, n & 4 > 0])));
     for grid in turned.chain([larger]) {
-        let labels = seg.read(&grid).unwrap();
+        let labels = seg.read(&grid, Overlap::Refuse).unwrap();
         let mut seen = 0;
         for (at, &label) in labels.iter().enumerate() {
             let [columns, rows, _] = grid.size;
@@ -292,7 +299,7 @@ fn labelmap(object: &mut InMemDicomObject, written: &Written, bits: u16) {
 fn every_encoding_means_the_same() {
     let written = Written::new(&odd());
     let geometry = &written.series.geometry;
-    let same = |seg: Seg, what: &str| assert!(seg.read(geometry).unwrap() == written.voxels, "{what}");
+    let same = |seg: Seg, what: &str| assert!(seg.read(geometry, Overlap::Refuse).unwrap() == written.voxels, "{what}");
     for syntax in
         [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN, uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN]
     {
@@ -353,21 +360,21 @@ fn compressed_frames_are_read() {
             let values: Vec<u16> = written.voxels.iter().map(|&x| x.into()).collect();
             put_fragments(object, values.chunks(len).map(|frame| rle(frame, bits)).collect());
         });
-        assert!(seg.read(&written.series.geometry).unwrap() == written.voxels, "{bits} bits");
+        assert!(seg.read(&written.series.geometry, Overlap::Refuse).unwrap() == written.voxels, "{bits} bits");
     }
     let seg = written.edit(uids::JPEG_BASELINE8_BIT, |object| {
         labelmap(object, &written, 8);
         put_fragments(object, vec![vec![0; 10]; 3]);
     });
-    let error = seg.read(&written.series.geometry).unwrap_err().to_string();
+    let error = seg.read(&written.series.geometry, Overlap::Refuse).unwrap_err().to_string();
     assert!(error.contains("frame 1: no JPEG Baseline"), "{error}");
     let seg = written.edit(uids::RLE_LOSSLESS, |object| {
         labelmap(object, &written, 8);
         put_fragments(object, vec![vec![0; 10]; 5]);
     });
-    let error = seg.read(&written.series.geometry).unwrap_err().to_string();
+    let error = seg.read(&written.series.geometry, Overlap::Refuse).unwrap_err().to_string();
     assert!(error.contains("3 frames in 5 fragments, and the offset table names 0"), "{error}");
     let seg = written.edit("1.2.840.10008.1.2.2", |_| ());
-    let error = seg.read(&written.series.geometry).unwrap_err().to_string();
+    let error = seg.read(&written.series.geometry, Overlap::Refuse).unwrap_err().to_string();
     assert!(error.contains("transfer syntax Explicit VR Big Endian (1.2.840.10008.1.2.2) is not read"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use transunet::config::Compat;
-use transunet::dicom::{Seg, common_grid};
+use transunet::dicom::{Overlap, Seg, common_grid};
 use transunet::formats::{LabelImage, VolumeKind, read_labels};
 use transunet::geometry::Geometry;
 use transunet::labels::Label;
@@ -250,7 +250,7 @@ impl Evaluation {
 /// Both label maps; a DICOM SEG on the other's grid, two of them on the one that their frames make.
 fn read_pair(prediction: &Path, truth: &Path) -> Result<(LabelImage, LabelImage)> {
     let on = |seg: &Seg, grid: &Geometry| {
-        Ok(LabelImage { geometry: grid.clone(), voxels: seg.read(grid)?, labels: seg.labels.clone() })
+        Ok(LabelImage { geometry: grid.clone(), voxels: seg.read(grid, Overlap::Refuse)?, labels: seg.labels.clone() })
     };
     match (VolumeKind::of(prediction), VolumeKind::of(truth)) {
         (Some(_), Some(_)) => Ok((read_labels(prediction)?, read_labels(truth)?)),

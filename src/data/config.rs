@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dicom::Overlap;
 use crate::labels::Label;
 
 /// The `data` section of a training configuration.
@@ -26,6 +27,9 @@ pub struct DataConfig {
     /// Distance of columns, rows and slices in mm, for prepared data, whose files do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spacing: Option<[f64; 3]>,
+    /// What becomes of voxels that several segments or regions of DICOM have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
 }
 
 /// Which part of a case's name is its subject's.
@@ -55,7 +59,7 @@ impl SubjectRule {
 pub enum Kind {
     /// nnU-Net's and the Medical Segmentation Decathlon's: imagesTr, labelsTr, dataset.json.
     NnUnet,
-    /// DICOM series and DICOM SEG objects that refer to them, in any tree.
+    /// DICOM series and the DICOM SEG or RT Structure Set that refers to each, in any tree.
     Dicom,
     /// NAME.nrrd or NAME.nii.gz beside NAME.seg.nrrd, in any tree.
     Nrrd,

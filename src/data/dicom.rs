@@ -1,78 +1,114 @@
-//! DICOM series and the DICOM SEG objects that refer to them, in any tree of folders.
+//! DICOM series and the DICOM SEG and RT Structure Set objects that refer to them, in any tree of folders.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::config::SubjectRule;
 use super::listing::Listing;
 use super::{Case, DataConfig, ImageSource, LabelSource};
 use crate::control::Control;
-use crate::dicom::{Scan, Seg, SeriesSummary, scan};
+use crate::dicom::{Scan, Seg, SeriesSummary, Structures, scan};
 use crate::error::Result;
 
 pub(super) fn list(config: &DataConfig, folder: &Path, listing: &mut Listing) -> Result<()> {
     let Scan { series, unreadable, .. } = scan(&[folder], &mut Control::none())?;
     listing.faults.extend(unreadable.into_iter().map(|file| file.reason));
     let series: Vec<Arc<SeriesSummary>> = series.into_iter().map(Arc::new).collect();
-    // SEG objects of each series, by its place in the list.
-    let mut pairs: BTreeMap<usize, Vec<PathBuf>> = BTreeMap::new();
+    // Labels of each series, by its place in the list.
+    let mut pairs: BTreeMap<usize, Vec<LabelSource>> = BTreeMap::new();
+    let overlap = config.overlap.unwrap_or_default();
     for path in series.iter().flat_map(|series| series.segmentations()) {
-        match source(path, &series) {
-            Ok(n) => pairs.entry(n).or_default().push(path.to_path_buf()),
+        match of_segmentation(path, &series) {
+            Ok(n) => pairs.entry(n).or_default().push(LabelSource::Seg(path.into(), overlap)),
+            Err(fault) => listing.faults.push(fault),
+        }
+    }
+    for path in series.iter().flat_map(|series| series.structures()) {
+        match of_structures(path, &series, &mut listing.apart) {
+            Ok(n) => pairs.entry(n).or_default().push(LabelSource::Structures(path.into(), overlap)),
             Err(fault) => listing.faults.push(fault),
         }
     }
     for (n, one) in series.iter().enumerate() {
-        if !pairs.contains_key(&n) && one.segmentations().next().is_none() {
-            listing.apart.push(format!("{}: no DICOM SEG refers to it", described(one, folder)));
+        if !pairs.contains_key(&n) && !has_labels(one) {
+            listing.apart.push(format!("{}: no DICOM SEG or RTSTRUCT refers to it", described(one, folder)));
         }
     }
-    pairs.retain(|&n, segs| {
-        if segs.len() > 1 {
-            let names = segs.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+    pairs.retain(|&n, labels| {
+        if labels.len() > 1 {
+            let names = labels.iter().map(LabelSource::to_string).collect::<Vec<_>>().join(", ");
             let text = format!(
-                "{}: {} DICOM SEG objects refer to it, expected one: {names}",
+                "{}: {} DICOM SEG or RTSTRUCT objects refer to it, expected one: {names}",
                 described(&series[n], folder),
-                segs.len()
+                labels.len()
             );
             listing.faults.push(text);
         }
-        segs.len() == 1
+        labels.len() == 1
     });
     let ids = ids(&pairs.keys().map(|&n| &*series[n]).collect::<Vec<_>>(), folder);
-    for ((n, mut segs), id) in pairs.into_iter().zip(ids) {
+    for ((n, mut labels), id) in pairs.into_iter().zip(ids) {
         let patient = &series[n].patient_id;
         let usual = || if patient.is_empty() { id.clone() } else { patient.clone() };
         listing.cases.push(Case::new(
             SubjectRule::of(config.subject, &id, usual),
             id,
             ImageSource::Series(series[n].clone()),
-            LabelSource::Seg(segs.swap_remove(0)),
+            labels.swap_remove(0),
         ));
     }
     Ok(())
 }
 
-/// Whether there is a DICOM SEG anywhere.
+/// Whether there are labels in DICOM anywhere.
 pub(super) fn is_there(folder: &Path) -> bool {
-    scan(&[folder], &mut Control::none())
-        .is_ok_and(|found| found.series.iter().any(|series| series.segmentations().next().is_some()))
+    scan(&[folder], &mut Control::none()).is_ok_and(|found| found.series.iter().any(has_labels))
+}
+
+fn has_labels(series: &SeriesSummary) -> bool {
+    series.segmentations().chain(series.structures()).next().is_some()
 }
 
 /// The series that the SEG at `path` was made on.
-fn source(path: &Path, series: &[Arc<SeriesSummary>]) -> std::result::Result<usize, String> {
+fn of_segmentation(path: &Path, series: &[Arc<SeriesSummary>]) -> std::result::Result<usize, String> {
     let seg = Seg::open(path).map_err(|e| e.to_string())?;
+    source(path, [&seg.series_uids, &seg.instance_uids], series)
+}
+
+/// The series that the structure set at `path` was drawn on. What of it are no labels goes to `apart`.
+fn of_structures(
+    path: &Path,
+    series: &[Arc<SeriesSummary>],
+    apart: &mut Vec<String>,
+) -> std::result::Result<usize, String> {
+    let structures = Structures::open(path).map_err(|e| e.to_string())?;
+    let n = source(path, [&structures.series_uids, &structures.instance_uids], series)?;
+    let place = path.display();
+    if let Some(uid) = structures.frame_of_reference_uids.iter().find(|uid| series[n].is_outside(uid)) {
+        let of = &series[n].series_uid;
+        return Err(format!("{place}: its points are in frame of reference {uid}, and series {of} is in another"));
+    }
+    apart.extend(structures.skipped.iter().map(|region| format!("{place}: {region}")));
+    Ok(n)
+}
+
+/// The one series that an object at `path` refers to, by the series' UID or, where none is there, by its images'.
+fn source(
+    path: &Path,
+    [series_uids, instance_uids]: [&[String]; 2],
+    series: &[Arc<SeriesSummary>],
+) -> std::result::Result<usize, String> {
     let find = |uid: &str| series.iter().position(|series| series.series_uid == uid);
     let by_instance = |uid: &str| series.iter().position(|series| series.has_instance(uid));
-    let mut found: BTreeSet<usize> = seg.series_uids.iter().filter_map(|uid| find(uid)).collect();
+    let mut found: BTreeSet<usize> = series_uids.iter().filter_map(|uid| find(uid)).collect();
     if found.is_empty() {
-        found = seg.instance_uids.iter().filter_map(|uid| by_instance(uid)).collect();
+        found = instance_uids.iter().filter_map(|uid| by_instance(uid)).collect();
     }
     let place = path.display();
-    match (found.len(), &seg.series_uids[..]) {
+    match (found.len(), series_uids) {
         (1, _) => found.into_iter().next().ok_or_else(String::new),
-        (0, []) if seg.instance_uids.is_empty() => Err(format!("{place}: refers to no series")),
+        (0, []) if instance_uids.is_empty() => Err(format!("{place}: refers to no series")),
         (0, []) => Err(format!("{place}: the images that it refers to are not in the folder")),
         (0, uids) => Err(format!("{place}: its series {} is not in the folder", uids.join(", "))),
         (count, _) => Err(format!("{place}: refers to {count} series, expected one")),

@@ -43,6 +43,13 @@ impl Listing {
                 kind.name()
             )));
         }
+        if let (Some(overlap), true) = (config.overlap, kind != Kind::Dicom) {
+            return Err(Error::Config(format!(
+                "data: overlap is {}, but files of kind {} have one label for each voxel; it is for kind dicom",
+                overlap.name(),
+                kind.name()
+            )));
+        }
         let mut listing = Listing {
             kind,
             folder: folder.clone(),
@@ -110,14 +117,14 @@ fn kind_of(folder: &Path) -> Result<Kind> {
         return Ok(Kind::Prepared);
     }
     match (nrrd::is_there(folder)?, dicom::is_there(folder)) {
-        (true, true) => {
-            refuse("holds .seg.nrrd files and DICOM SEG objects; say which to use (data.kind: nrrd or dicom)")
-        }
+        (true, true) => refuse(
+            "holds .seg.nrrd files and DICOM SEG or RTSTRUCT objects; say which to use (data.kind: nrrd or dicom)",
+        ),
         (true, false) => Ok(Kind::Nrrd),
         (false, true) => Ok(Kind::Dicom),
         (false, false) => refuse(
             "nothing in it is known as training data, expected imagesTr and labelsTr (nnU-Net), NAME.seg.nrrd beside \
-             NAME.nrrd, DICOM SEG objects with their series, or .npz slices or .h5 volumes",
+             NAME.nrrd, DICOM SEG or RTSTRUCT objects with their series, or .npz slices or .h5 volumes",
         ),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{grid, h5, npz};
-use crate::dicom::{Seg, Series, SeriesOptions, SeriesSummary};
+use crate::dicom::{Overlap, Seg, Series, SeriesOptions, SeriesSummary, Structures};
 use crate::error::{Error, Result};
 use crate::formats::{LabelImage, read_labels, read_volume, whole_labels};
 use crate::geometry::{Geometry, Vec3};
@@ -26,7 +26,9 @@ pub enum LabelSource {
     /// NRRD, `.seg.nrrd` or NIfTI.
     File(PathBuf),
     /// A DICOM SEG.
-    Seg(PathBuf),
+    Seg(PathBuf, Overlap),
+    /// An RT Structure Set.
+    Structures(PathBuf, Overlap),
     Stored(Arc<Stored>),
 }
 
@@ -79,9 +81,13 @@ impl LabelSource {
                 covered = found.voxels.len() as f64 / image.len() as f64;
                 (grid::placed(found, image).map_err(|e| e.at(path.display()))?, labels)
             }
-            LabelSource::Seg(path) => {
+            LabelSource::Seg(path, overlap) => {
                 let seg = Seg::open(path)?;
-                (seg.read(image)?, seg.labels)
+                (seg.read(image, *overlap)?, seg.labels)
+            }
+            LabelSource::Structures(path, overlap) => {
+                let structures = Structures::open(path)?;
+                (structures.read(image, *overlap)?, structures.labels)
             }
             LabelSource::Stored(stored) => {
                 let (geometry, values) = stored.read("label")?;
@@ -163,7 +169,9 @@ impl fmt::Display for ImageSource {
 impl fmt::Display for LabelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LabelSource::File(path) | LabelSource::Seg(path) => write!(f, "{}", path.display()),
+            LabelSource::File(path) | LabelSource::Seg(path, _) | LabelSource::Structures(path, _) => {
+                write!(f, "{}", path.display())
+            }
             LabelSource::Stored(stored) => stored.fmt(f),
         }
     }

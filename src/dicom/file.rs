@@ -225,14 +225,15 @@ impl DicomFile {
         }
     }
 
-    /// The whole data set before `pixels`, of a file that was just opened and passed [`DicomFile::walk`] before.
-    pub fn into_data_set(self, pixels: &PixelSpan) -> Result<InMemDicomObject> {
+    /// The first `end` bytes of the data set, or all if there are fewer, of a file that was just opened and passed
+    /// [`DicomFile::walk`] before.
+    pub fn into_data_set(self, end: u64) -> Result<InMemDicomObject> {
         let inflated = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN);
         let plain = match self.bytes {
             Bytes::Inflated(_) => inflated.unwrap_or(self.syntax),
             Bytes::Plain(_) => self.syntax,
         };
-        InMemDicomObject::read_dataset_with_ts(self.bytes.take(pixels.element), plain)
+        InMemDicomObject::read_dataset_with_ts(self.bytes.take(end), plain)
             .map_err(|error| parse_error(&self.path, "the data set", &error))
     }
 

@@ -222,6 +222,11 @@ impl Header {
         matches!(self.sop_class_uid.as_str(), uids::SEGMENTATION_STORAGE | uids::LABEL_MAP_SEGMENTATION_STORAGE)
     }
 
+    /// Whether this is an RT Structure Set, which has no pixels.
+    pub fn is_structure_set(&self) -> bool {
+        self.sop_class_uid == uids::RT_STRUCTURE_SET_STORAGE
+    }
+
     /// Whether the image says that it serves to plan others: ImageType's third value (PS3.3 C.8.2.1.1.1).
     pub fn is_localizer(&self) -> bool {
         self.image_type.split('\\').nth(2).is_some_and(|part| part.trim() == "LOCALIZER")
@@ -250,7 +255,7 @@ impl Header {
             uids::SECONDARY_CAPTURE_IMAGE_STORAGE if placed => None,
             uids::SECONDARY_CAPTURE_IMAGE_STORAGE => Some("Secondary Capture without a place in the patient"),
             _ if self.is_segmentation() => Some("a segmentation, not an image"),
-            uids::RT_STRUCTURE_SET_STORAGE => Some("an RT structure set, not an image"),
+            _ if self.is_structure_set() => Some("an RT structure set, not an image"),
             _ if self.is_multi_frame() => None,
             _ => Some("not a CT, MR or PET image"),
         }?;

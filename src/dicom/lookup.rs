@@ -1,9 +1,11 @@
 //! Typed access to the attributes of a parsed data set and of the items in its sequences.
 
 use dicom::core::Tag;
+use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
 
 use crate::error::{Error, Result};
+use crate::labels::Code;
 
 /// Items of a sequence, none if it is absent.
 pub(super) fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
@@ -18,6 +20,10 @@ pub(super) fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
 
 pub(super) fn whole(object: &InMemDicomObject, tag: Tag) -> Option<u32> {
     object.get(tag)?.to_int().ok()
+}
+
+pub(super) fn required(object: &InMemDicomObject, tag: Tag, name: &str) -> Result<u32> {
+    whole(object, tag).ok_or_else(|| Error::DicomParse(format!("{name} {tag} is missing or no number")))
 }
 
 /// A finite number.
@@ -36,4 +42,14 @@ pub(super) fn numbers<const N: usize>(object: &InMemDicomObject, tag: Tag, name:
     let finite = numbers.iter().all(|x| x.is_finite());
     let numbers = numbers.try_into().ok().filter(|_| finite);
     numbers.ok_or_else(|| Error::DicomParse(format!("{name} {tag}: expected {N} numbers")))
+}
+
+/// What an item of a code sequence says (PS3.3 section 8.8), `None` without a value.
+pub(super) fn code(item: &InMemDicomObject) -> Option<Code> {
+    let value = [tags::CODE_VALUE, tags::LONG_CODE_VALUE, tags::URN_CODE_VALUE];
+    Some(Code {
+        value: value.into_iter().find_map(|tag| text(item, tag))?,
+        scheme: text(item, tags::CODING_SCHEME_DESIGNATOR).unwrap_or_default(),
+        meaning: text(item, tags::CODE_MEANING).unwrap_or_default(),
+    })
 }

@@ -1,4 +1,4 @@
-//! DICOM in and out: series become volumes, label maps become DICOM SEG.
+//! DICOM in and out: series become volumes, DICOM SEG and RT Structure Sets labels on them, label maps DICOM SEG.
 
 mod aside;
 mod attributes;
@@ -14,8 +14,11 @@ mod mosaic;
 mod multiframe;
 mod order;
 mod outline;
+mod overlap;
 mod pixels;
 mod rle;
+mod rt_fill;
+mod rt_read;
 mod rt_write;
 mod rules;
 mod scan;
@@ -32,6 +35,8 @@ mod uid;
 
 pub use aside::Aside;
 pub use choice::SeriesChoice;
+pub use overlap::Overlap;
+pub use rt_read::Structures;
 pub use rt_write::write_structures;
 pub use rules::{Judgement, Rule, SeriesTraits};
 pub use scan::{Scan, SeriesSummary, Unreadable, scan};

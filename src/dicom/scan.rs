@@ -145,6 +145,16 @@ impl SeriesSummary {
         self.headers.iter().filter(|header| header.is_segmentation()).map(|header| header.path.as_path())
     }
 
+    /// Files of the series that are RT Structure Sets.
+    pub fn structures(&self) -> impl Iterator<Item = &Path> {
+        self.headers.iter().filter(|header| header.is_structure_set()).map(|header| header.path.as_path())
+    }
+
+    /// Whether an image of the series lies in another frame of reference than `uid`; not one that names none.
+    pub fn is_outside(&self, uid: &str) -> bool {
+        self.headers.iter().map(|header| &header.frame_of_reference_uid).any(|own| !own.is_empty() && own != uid)
+    }
+
     /// Whether an image of the series has this SOP Instance UID.
     pub fn has_instance(&self, uid: &str) -> bool {
         self.headers.iter().any(|header| header.sop_instance_uid == uid)

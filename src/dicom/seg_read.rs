@@ -11,10 +11,11 @@ use dicom::object::InMemDicomObject;
 
 use super::codes::rgb;
 use super::header::Header;
+use super::lookup::{code, items, length, numbers, required, text, whole};
 use super::series::data_set;
 use crate::error::{Error, Result};
 use crate::geometry::Vec3;
-use crate::labels::{Code, Label};
+use crate::labels::Label;
 
 /// A segmentation whose segments become labels: the value of a label is its segment's number.
 #[derive(Debug)]
@@ -234,43 +235,4 @@ fn labels(object: &InMemDicomObject) -> Result<Vec<Label>> {
     }
     labels.sort_by_key(|label| label.value);
     Ok(labels)
-}
-
-fn code(item: &InMemDicomObject) -> Option<Code> {
-    let value = [tags::CODE_VALUE, tags::LONG_CODE_VALUE, tags::URN_CODE_VALUE];
-    Some(Code {
-        value: value.into_iter().find_map(|tag| text(item, tag))?,
-        scheme: text(item, tags::CODING_SCHEME_DESIGNATOR).unwrap_or_default(),
-        meaning: text(item, tags::CODE_MEANING).unwrap_or_default(),
-    })
-}
-
-fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
-    object.get(tag).and_then(|element| element.items()).unwrap_or_default()
-}
-
-/// The text, `None` if it is absent or blank.
-fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
-    let text = object.get(tag)?.to_str().ok()?;
-    Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned()).filter(|text| !text.is_empty())
-}
-
-fn whole(object: &InMemDicomObject, tag: Tag) -> Option<u32> {
-    object.get(tag)?.to_int().ok()
-}
-
-fn required(object: &InMemDicomObject, tag: Tag, name: &str) -> Result<u32> {
-    whole(object, tag).ok_or_else(|| Error::DicomParse(format!("{name} {tag} is missing or no number")))
-}
-
-fn length(object: &InMemDicomObject, tag: Tag) -> Option<f64> {
-    let length: f64 = object.get(tag)?.to_float64().ok()?;
-    Some(length.abs()).filter(|length| *length > 0.0 && length.is_finite())
-}
-
-fn numbers<const N: usize>(object: &InMemDicomObject, tag: Tag, name: &str) -> Result<[f64; N]> {
-    let numbers = object.get(tag).and_then(|element| element.to_multi_float64().ok()).unwrap_or_default();
-    let finite = numbers.iter().all(|x| x.is_finite());
-    let numbers = numbers.try_into().ok().filter(|_| finite);
-    numbers.ok_or_else(|| Error::DicomParse(format!("{name} {tag}: expected {N} numbers")))
 }

@@ -213,6 +213,6 @@ pub(super) fn data_set(header: &Header) -> Result<InMemDicomObject> {
         return Err(broken("no PixelData (7FE0,0010)"));
     };
     let file = DicomFile::open(path)?.ok_or_else(|| broken("not a DICOM file any more"))?;
-    catch_unwind(AssertUnwindSafe(|| file.into_data_set(&pixels)))
+    catch_unwind(AssertUnwindSafe(|| file.into_data_set(pixels.element)))
         .unwrap_or_else(|_| Err(broken("the data set is corrupt")))
 }

@@ -1,6 +1,6 @@
 //! Every form of a DICOM SEG says the same of every voxel.
 
-use transunet::dicom::{Seg, SegCompression, SegEncoding};
+use transunet::dicom::{Overlap, Seg, SegCompression, SegEncoding};
 use transunet::fractions::{Fractions, FractionsWriter};
 
 use super::*;
@@ -78,7 +78,7 @@ fn every_form_is_read_as_the_same_labels() {
             let names: Vec<_> = seg.labels.iter().map(|label| label.value).collect();
             assert_eq!(names, [1, 2, 3, 4], "empty segments are described too");
             let values = [0, 3, 7, 9, 200];
-            let read = seg.read(labelmap.geometry()).unwrap();
+            let read = seg.read(labelmap.geometry(), Overlap::Refuse).unwrap();
             let read: Vec<u8> = read.iter().map(|&number| values[usize::from(number)]).collect();
             assert!(read == labelmap.voxels(), "{} {}", options.encoding, options.compression);
             seen.push(open_file(&path).unwrap().meta().media_storage_sop_instance_uid.clone());
@@ -202,7 +202,7 @@ fn what_others_compress_is_read() {
             let Some(mut python) = common::peers(test) else { return };
             common::run(python.arg(&script).arg(syntax).arg(&path));
             assert_eq!(open_file(&path).unwrap().meta().transfer_syntax(), syntax);
-            let numbers = Seg::open(&path).unwrap().read(labelmap.geometry()).unwrap();
+            let numbers = Seg::open(&path).unwrap().read(labelmap.geometry(), Overlap::Refuse).unwrap();
             let values = numbers.iter().map(|&number| [0, 3, 7, 9, 200][usize::from(number)]);
             assert!(values.eq(labelmap.voxels().iter().copied()), "{encoding} {syntax}");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use transunet::dicom::{Seg, SegCompression, SegEncoding};
+use transunet::dicom::{Overlap, Seg, SegCompression, SegEncoding};
 use transunet::fractions::FractionsWriter;
 
 use super::*;
@@ -57,7 +57,7 @@ fn a_label_map_with_rle_is_a_twentieth_of_binary() {
         let path = root.path().join("seg.dcm");
         let options = SegOptions { encoding, compression, ..deterministic() };
         write_seg(&labelmap, &path, &options, &mut Control::none()).unwrap();
-        assert!(Seg::open(&path).unwrap().read(labelmap.geometry()).unwrap() == labelmap.voxels());
+        assert!(Seg::open(&path).unwrap().read(labelmap.geometry(), Overlap::Refuse).unwrap() == labelmap.voxels());
         fs::metadata(path).unwrap().len()
     };
     let binary = size(SegEncoding::Binary, SegCompression::None);

@@ -5,7 +5,7 @@ use std::fs;
 use dicom::core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
-use transunet::dicom::Seg;
+use transunet::dicom::{Overlap, Seg};
 
 use crate::phantom::{self, Phantom, put_number, put_text};
 use crate::{Written, labelmap, odd, put_pixels};
@@ -139,7 +139,7 @@ fn damaged_files_are_errors() {
     let path = written.folder.path().join("bad.dcm");
     let read = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        Seg::open(&path).and_then(|seg| seg.read(&written.series.geometry))
+        Seg::open(&path).and_then(|seg| seg.read(&written.series.geometry, Overlap::Refuse))
     };
     for cut in (0..good.len()).step_by(97) {
         assert!(read(&good[..cut]).is_err(), "{cut} of {} bytes", good.len());

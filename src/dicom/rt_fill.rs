@@ -1,0 +1,144 @@
+//! Contours of an RT Structure Set as labels on a grid.
+//!
+//! A pixel belongs to a region if its centre lies inside an odd number of the region's contours in its slice (even-odd rule),
+//! so a contour within another is a hole, and a keyhole, whose channel is drawn to and fro, has none. A centre on an edge
+//! belongs if the inside is towards higher indices: edges are half-open intervals in i and j.
+
+use std::collections::BTreeMap;
+
+use super::overlap::Overlap;
+use super::rt_read::{Contour, Structures};
+use crate::error::{Error, Result};
+use crate::geometry::Geometry;
+
+/// Largest distance of a point from the slice that it is drawn on, in slices.
+const OFF_SLICE: f64 = 0.1;
+/// Points farther off, in voxels, are no places: sums of their indices would lose the fractions.
+const FAR: f64 = 1e6;
+/// Indices are rounded to this part of a voxel: points are written in decimals, and those on a centre must stay on it.
+const PARTS: f64 = 1e5;
+
+impl Structures {
+    /// Labels `[k, j, i]` on `grid`, whose slices the contours must lie on, 0 where there is no region.
+    ///
+    /// Nothing is drawn between contours. What reaches out of a slice is cut off; a contour that lies beside it wholly is
+    /// refused, as is one that lies on no slice.
+    pub fn read(&self, grid: &Geometry, overlap: Overlap) -> Result<Vec<u8>> {
+        self.on(grid, overlap).map_err(|e| e.at(self.path.display()))
+    }
+
+    fn on(&self, grid: &Geometry, overlap: Overlap) -> Result<Vec<u8>> {
+        let columns = grid.columns();
+        let mut out = vec![0; grid.len()];
+        for (label, contours) in self.labels.iter().zip(&self.contours) {
+            let mut drawn: BTreeMap<usize, Vec<Outline>> = BTreeMap::new();
+            for contour in contours {
+                let outline = Outline::of(contour, grid)
+                    .map_err(|e| e.at(format!("{}, contour {}", self.region(label.value), contour.number)))?;
+                drawn.entry(outline.slice).or_default().push(outline);
+            }
+            for (k, outlines) in &drawn {
+                let slice = &mut out[k * grid.slice_len()..][..grid.slice_len()];
+                for (n, (held, inside)) in slice.iter_mut().zip(filled(outlines, grid)).enumerate() {
+                    if !inside {
+                        continue;
+                    }
+                    *held = overlap.settle(*held, label.value).ok_or_else(|| {
+                        Error::DicomUnsupported(format!(
+                            "{} and {} overlap at voxel ({}, {}, {k}), expected one label for each voxel",
+                            self.region(*held),
+                            self.region(label.value),
+                            n % columns,
+                            n / columns
+                        ))
+                    })?;
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// A contour in a slice.
+struct Outline {
+    slice: usize,
+    /// Corners (i, j).
+    corners: Vec<[f64; 2]>,
+}
+
+impl Outline {
+    fn of(contour: &Contour, grid: &Geometry) -> Result<Self> {
+        let refuse = |text: String| Err(Error::DicomGeometry(text));
+        let indices: Vec<[f64; 3]> = contour.points.iter().map(|&point| grid.index(point)).collect();
+        // So written that what is no number is refused too.
+        if !indices.iter().flatten().all(|index| index.abs() < FAR) {
+            return refuse(format!("a point lies more than {FAR:e} voxels away"));
+        }
+        let depth = indices.iter().map(|index| index[2]).sum::<f64>() / indices.len() as f64;
+        let slice = depth.round();
+        let off = indices.iter().map(|index| (index[2] - slice).abs()).fold(0.0, f64::max);
+        if off > OFF_SLICE {
+            let mm = |slices: f64| slices * grid.slice_distance();
+            return refuse(format!(
+                "its points lie up to {:.2} mm off slice {slice}, expected at most {:.2} mm: it is not drawn on the image's \
+                 slices",
+                mm(off),
+                mm(OFF_SLICE)
+            ));
+        }
+        let [columns, rows, slices] = grid.size.map(|n| n as f64);
+        if slice < 0.0 || slice >= slices {
+            let beyond = if slice < 0.0 { -slice } else { slice - slices + 1.0 };
+            return refuse(format!(
+                "it lies {:.2} mm beyond the image's slices, at slice {slice} of 0 to {}",
+                beyond * grid.slice_distance(),
+                slices - 1.0
+            ));
+        }
+        let corners: Vec<[f64; 2]> =
+            indices.iter().map(|&[i, j, _]| [i, j].map(|x| (x * PARTS).round() / PARTS)).collect();
+        for (axis, size, name) in [(0, columns, "columns"), (1, rows, "rows")] {
+            let lowest = corners.iter().map(|corner| corner[axis]).fold(f64::INFINITY, f64::min);
+            let highest = corners.iter().map(|corner| corner[axis]).fold(f64::NEG_INFINITY, f64::max);
+            if highest < -0.5 || lowest > size - 0.5 {
+                return refuse(format!(
+                    "it lies beside the image: its {name} are {lowest:.1} to {highest:.1}, the image's 0 to {}",
+                    size - 1.0
+                ));
+            }
+        }
+        Ok(Outline { slice: slice as usize, corners })
+    }
+}
+
+/// Whether each pixel `[j, i]` of a slice is inside an odd number of `outlines`.
+fn filled(outlines: &[Outline], grid: &Geometry) -> Vec<bool> {
+    let [columns, rows, _] = grid.size;
+    // First whether an odd number of edges crosses the row between a pixel's centre and its left neighbour's.
+    let mut inside = vec![false; columns * rows];
+    for Outline { corners, .. } in outlines {
+        let next = corners.iter().cycle().skip(1);
+        for (&a, &b) in corners.iter().zip(next) {
+            // Upwards whichever way the edge is drawn, so that both sides of a keyhole's channel round alike.
+            let ([x0, y0], [x1, y1]) = if a[1] <= b[1] { (a, b) } else { (b, a) };
+            // Rows with y0 <= j < y1: a corner on a row counts for one of its two edges, or for both or none at a peak.
+            let first = y0.ceil().max(0.0) as usize;
+            let behind = (y1.ceil().max(0.0) as usize).min(rows);
+            for j in first..behind {
+                let x = x0 + (j as f64 - y0) / (y1 - y0) * (x1 - x0);
+                let i = x.ceil().max(0.0) as usize;
+                if i < columns {
+                    inside[j * columns + i] ^= true;
+                }
+            }
+        }
+    }
+    for row in inside.chunks_exact_mut(columns) {
+        let mut odd = false;
+        for pixel in row {
+            odd ^= *pixel;
+            *pixel = odd;
+        }
+    }
+    inside
+}
