@@ -957,7 +957,7 @@ transunet_status transunet_labelmap_statistics(const struct transunet_labelmap *
                                                struct transunet_error **error);
 
 /**
- * Writes the label map as what the name of `path` says: .dcm (DICOM SEG), .seg.nrrd, .nrrd, .nii, .nii.gz. The file
+ * Writes the label map as what the name of `path` says: .dcm (DICOM SEG), .rtstruct.dcm (RT Structure Set), .seg.nrrd, .nrrd, .nii, .nii.gz. The file
  * appears whole or not at all. `control` may be NULL. Statuses: INVALID_ARGUMENT (another ending, or DICOM SEG of a
  * volume that is not DICOM), IO, CANCELLED.
  */

@@ -100,6 +100,32 @@ fn a_tilted_series_is_resampled_to_a_straight_grid_or_refused() {
     assert!(error.contains("gantry tilt: slices are stacked 18.5 degrees off their normal"), "{error}");
 }
 
+#[test]
+fn a_dicomdir_means_the_images_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("IMAGES");
+    fs::create_dir(&images).unwrap();
+    for (n, file) in Phantom::default().write(folder.path()).iter().enumerate() {
+        fs::rename(file, images.join(format!("IM{n}"))).unwrap();
+    }
+    let Some(mut program) = common::program("DICOMDIR", "dcmmkdir") else { return };
+    // -W: images of a phantom lack attributes that a medium should have.
+    common::run(program.current_dir(&folder).args(["-W", "+I", "+r", "IMAGES"]));
+    // A slice that the directory does not name, and media that are mounted in lower case.
+    fs::copy(images.join("IM3"), images.join("IM4")).unwrap();
+    fs::rename(&images, folder.path().join("images")).unwrap();
+    let directory = folder.path().join("DICOMDIR");
+    check_folder("DICOMDIR", &Phantom::default(), &directory);
+    fs::remove_file(folder.path().join("images/IM3")).unwrap();
+    let error = open(&directory).unwrap_err().to_string();
+    assert!(error.contains("is incomplete") && error.contains("IM3: cannot open"), "{error}");
+    let bytes = fs::read(&directory).unwrap();
+    for end in (132..bytes.len()).step_by(7) {
+        fs::write(&directory, &bytes[..end]).unwrap();
+        let _ = open(&directory);
+    }
+}
+
 /// dcm2niix 1.0.20220720 on the same file: columns of its affine in RAS mm, rows flipped.
 #[test]
 fn a_mosaic_is_the_volume_that_dcm2niix_makes_of_it() {

@@ -141,6 +141,9 @@ fn a_tilted_series_is_written_where_readers_find_it() {
     let said = segment(&place, place::model(), &["--output", nifti]).unwrap_err();
     assert!(said.contains("labels.nii.gz: the slices are stacked askew (gantry tilt)"), "{said}");
     assert!(!Path::new(nifti).exists());
+    let structures = place.at("labels.rtstruct.dcm");
+    segment(&place, place::model(), &["--output", structures.to_str().unwrap()]).unwrap();
+    assert_eq!(transunet::dicom::Structures::open(&structures).unwrap().series_uids, ["1.2.1"]);
     segment(&place, place::model(), &["--tilt", "resample", "--output", nifti]).unwrap();
     let grid = transunet::formats::read_labels(Path::new(nifti)).unwrap().geometry;
     // 3 mm of drift along the rows, 1.5 mm apart.

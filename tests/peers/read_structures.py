@@ -22,7 +22,7 @@ def main():
     found = []
     for region in structures.ROIContourSequence:
         turns = {}
-        for contour in region.ContourSequence:
+        for contour in region.get("ContourSequence", []):
             uid = contour.ContourImageSequence[0].ReferencedSOPInstanceUID
             points = np.array(contour.ContourData, float).reshape(-1, 3)
             turns[uid] = turns.get(uid, 0) + winding(images[uid], points)
