@@ -42,7 +42,9 @@ pub struct Seconds {
     pub load_model: f64,
     pub segment: f64,
     pub write: f64,
-    pub send: f64,
+    /// Unless nothing was to be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send: Option<f64>,
     pub total: f64,
 }
 

@@ -55,7 +55,7 @@ impl Work<'_> {
         control.check().about(Code::Output)?;
         seconds.write = clock.lap();
         report.sent = self.sending.send(&output.dicom(), control);
-        seconds.send = clock.lap();
+        seconds.send = Some(clock.lap()).filter(|_| !self.sending.targets.is_empty());
         seconds.total = clock.total();
         report.finish(seconds);
         if let Some(path) = &output.report {
