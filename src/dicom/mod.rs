@@ -12,6 +12,7 @@ mod header;
 mod lookup;
 mod mosaic;
 mod multiframe;
+mod nearest;
 mod order;
 mod outline;
 mod overlap;
@@ -35,7 +36,7 @@ mod uid;
 
 pub use aside::Aside;
 pub use choice::SeriesChoice;
-pub use overlap::Overlap;
+pub use overlap::{Claims, Overlap};
 pub use rt_read::Structures;
 pub use rt_write::write_structures;
 pub use rules::{Judgement, Rule, SeriesTraits};

@@ -155,6 +155,11 @@ impl SeriesSummary {
         self.headers.iter().map(|header| &header.frame_of_reference_uid).any(|own| !own.is_empty() && own != uid)
     }
 
+    /// Whether all images of the series lie in frame of reference `uid`.
+    pub fn is_within(&self, uid: &str) -> bool {
+        self.headers.iter().all(|header| header.frame_of_reference_uid == uid)
+    }
+
     /// Whether an image of the series has this SOP Instance UID.
     pub fn has_instance(&self, uid: &str) -> bool {
         self.headers.iter().any(|header| header.sop_instance_uid == uid)
