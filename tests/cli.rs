@@ -125,7 +125,7 @@ fn bad_command_lines_are_refused_before_any_work() {
         (&["segment", &ct, "--model", &model, "--output", &nii, "--batch", "0"], 2, "0 is not in 1.."),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--threads", "many"], 2, "--threads"),
         (&["segment", &ct, "--model", &model, "--output", &at("out.jpg")], 2, "expected .dcm (DICOM SEG)"),
-        (&["segment", &ct, "--model", &model, "--output", &dcm], 2, "a DICOM SEG refers to DICOM images"),
+        (&["segment", &ct, "--model", &model, "--output", &dcm], 2, "a DICOM object refers to DICOM images"),
         (
             &["segment", &images, "--model", &model, "--output", &dcm, "--seg-compression", "rle"],
             2,

@@ -16,6 +16,7 @@ use dicom::encoding::{Codec, TransferSyntax, TransferSyntaxIndex};
 use dicom::object::InMemDicomObject;
 use dicom::transfer_syntax::TransferSyntaxRegistry;
 
+use super::charset::Charset;
 use crate::error::{Error, Result};
 
 /// PS3.5 7.5: what begins and ends items and sequences.
@@ -233,8 +234,12 @@ impl DicomFile {
             Bytes::Inflated(_) => inflated.unwrap_or(self.syntax),
             Bytes::Plain(_) => self.syntax,
         };
-        InMemDicomObject::read_dataset_with_ts(self.bytes.take(end), plain)
-            .map_err(|error| parse_error(&self.path, "the data set", &error))
+        let mut object = InMemDicomObject::read_dataset_with_ts(self.bytes.take(end), plain)
+            .map_err(|error| parse_error(&self.path, "the data set", &error))?;
+        let codes = object.get(tags::SPECIFIC_CHARACTER_SET).and_then(|codes| codes.to_str().ok());
+        let charset = Charset::new(codes.as_deref().unwrap_or_default());
+        charset.put_right(&mut object);
+        Ok(object)
     }
 
     /// Passes over `count` bytes.

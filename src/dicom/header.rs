@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use dicom::core::Tag;
 use dicom::dictionary_std::{tags, uids};
 use dicom::encoding::Endianness;
-use dicom::encoding::text::{SpecificCharacterSet, TextCodec};
 
+use super::charset::Charset;
 use super::file::{DicomFile, Elements, PixelSpan};
 use super::mosaic::Mosaic;
 use super::slice::Marks;
@@ -286,17 +286,13 @@ impl Header {
 pub(super) struct Values<'a> {
     raw: &'a BTreeMap<Tag, Vec<u8>>,
     endianness: Endianness,
-    charset: SpecificCharacterSet,
+    charset: Charset,
 }
 
 impl<'a> Values<'a> {
     fn new(raw: &'a BTreeMap<Tag, Vec<u8>>, endianness: Endianness) -> Self {
         let codes = raw.get(&tags::SPECIFIC_CHARACTER_SET).map(|value| String::from_utf8_lossy(value).into_owned());
-        let charset = codes
-            .iter()
-            .flat_map(|codes| codes.split('\\'))
-            .find_map(|code| SpecificCharacterSet::from_code(code.trim_matches([' ', '\0'])))
-            .unwrap_or_default();
+        let charset = Charset::new(codes.as_deref().unwrap_or_default());
         Values { raw, endianness, charset }
     }
 
@@ -305,7 +301,7 @@ impl<'a> Values<'a> {
         let Some(raw) = self.raw.get(&tag) else {
             return String::new();
         };
-        let text = self.charset.decode(raw).unwrap_or_else(|_| String::from_utf8_lossy(raw).into_owned());
+        let text = self.charset.decode(raw);
         text.trim_matches(|c: char| c.is_whitespace() || c == '\0').chars().filter(|c| !c.is_control()).collect()
     }
 

@@ -2,6 +2,7 @@
 
 mod aside;
 mod attributes;
+mod charset;
 mod choice;
 mod codes;
 mod codestream;
