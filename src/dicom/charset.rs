@@ -7,13 +7,15 @@ use dicom::dictionary_std::tags;
 use dicom::encoding::text::{SpecificCharacterSet, TextCodec};
 use dicom::object::InMemDicomObject;
 use dicom::object::mem::InMemElement;
-use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK, ISO_2022_JP, SHIFT_JIS};
+use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK, ISO_2022_JP, ISO_8859_15, SHIFT_JIS, WINDOWS_1254};
 
 /// The character sets of a data set.
 #[derive(Debug, Clone)]
 pub(super) struct Charset {
     /// Of text before any escape.
     first: SpecificCharacterSet,
+    /// Instead of `first`, which parsers take for the default: Turkish and Latin alphabet no. 9.
+    instead: Option<&'static Encoding>,
     /// Whether escapes may lead to others.
     extended: bool,
 }
@@ -40,14 +42,20 @@ impl Charset {
     /// From the value of Specific Character Set (0008,0005).
     pub fn new(codes: &str) -> Self {
         let mut codes = codes.split('\\').map(|code| code.trim_matches([' ', '\0']));
-        let first = codes.next().and_then(SpecificCharacterSet::from_code).unwrap_or_default();
-        Charset { first, extended: codes.next().is_some() }
+        let code = codes.next().unwrap_or_default();
+        let instead = match code {
+            "ISO_IR 148" | "ISO 2022 IR 148" => Some(WINDOWS_1254),
+            "ISO_IR 203" | "ISO 2022 IR 203" => Some(ISO_8859_15),
+            _ => None,
+        };
+        let first = SpecificCharacterSet::from_code(code).unwrap_or_default();
+        Charset { first, instead, extended: codes.next().is_some() }
     }
 
     /// The text of `bytes`; what the character set cannot decode is replaced.
     pub fn decode(&self, bytes: &[u8]) -> String {
         if !(self.extended && bytes.contains(&0x1B)) {
-            return self.first.decode(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned());
+            return self.upper(bytes, Upper::First);
         }
         let (mut lower, mut upper, mut text) = (Lower::Ascii, Upper::First, String::new());
         let mut rest = bytes;
@@ -87,13 +95,16 @@ impl Charset {
                 let codec = SpecificCharacterSet::from_code(code).unwrap_or_default();
                 codec.decode(run).unwrap_or_else(|_| String::from_utf8_lossy(run).into_owned())
             }
-            Upper::First => self.first.decode(run).unwrap_or_else(|_| String::from_utf8_lossy(run).into_owned()),
+            Upper::First => match self.instead {
+                Some(encoding) => encoding.decode_without_bom_handling(run).0.into_owned(),
+                None => self.first.decode(run).unwrap_or_else(|_| String::from_utf8_lossy(run).into_owned()),
+            },
         }
     }
 
     /// Puts right the texts of a data set that was parsed as if its first character set were the only one.
     pub fn put_right(&self, object: &mut InMemDicomObject) {
-        if !self.extended {
+        if !self.extended && self.instead.is_none() {
             return;
         }
         let wrong: Vec<InMemElement> = object.iter().filter_map(|element| self.corrected(element)).collect();
@@ -108,7 +119,7 @@ impl Charset {
             Value::Primitive(PrimitiveValue::Str(text)) => {
                 Some(DataElement::new(tag, vr, PrimitiveValue::from(self.again(text)?)))
             }
-            Value::Primitive(PrimitiveValue::Strs(texts)) if texts.iter().any(|text| text.contains('\u{1B}')) => {
+            Value::Primitive(PrimitiveValue::Strs(texts)) if texts.iter().any(|text| self.again(text).is_some()) => {
                 let again = texts.iter().map(|text| self.again(text).unwrap_or_else(|| text.clone())).collect();
                 Some(DataElement::new(tag, vr, PrimitiveValue::Strs(again)))
             }
@@ -125,9 +136,9 @@ impl Charset {
         }
     }
 
-    /// A text with escapes, from the bytes that the first character set made it of.
+    /// A text that was parsed wrong, from the bytes that the first character set made it of.
     fn again(&self, text: &str) -> Option<String> {
-        if !text.contains('\u{1B}') {
+        if !text.contains('\u{1B}') && (text.is_ascii() || self.instead.is_none()) {
             return None;
         }
         // The default character set stands for bytes as they are.
@@ -163,6 +174,8 @@ fn escape(bytes: &[u8]) -> Option<(Set, usize)> {
         [b'-', b'H', ..] => (single("ISO_IR 138"), 3),
         [b'-', b'L', ..] => (single("ISO_IR 144"), 3),
         [b'-', b'T', ..] => (single("ISO_IR 166"), 3),
+        [b'-', b'M', ..] => (Set::Upper(Upper::Of(WINDOWS_1254)), 3),
+        [b'-', b'b', ..] => (Set::Upper(Upper::Of(ISO_8859_15)), 3),
         _ => (Set::Lower(Lower::Ascii), 1),
     })
 }
@@ -208,6 +221,8 @@ mod tests {
             ("\\ISO 2022 IR 58", b"Zhang^XiaoDong=\x1B$)A\xD5\xC5^\x1B$)A\xD0\xA1\xB6\xAB=", "Zhang^XiaoDong=张^小东="),
             ("\\ISO 2022 IR 144", b"Buc^\x1B-L\xBB\xEE\xDA", "Buc^Люк"),
             ("ISO_IR 100", b"Buc^J\xE9r\xF4me", "Buc^Jérôme"),
+            ("ISO_IR 148", b"\xDEahin^\xD6mer \xDD\xF0", "Şahin^Ömer İğ"),
+            ("ISO_IR 203", b"\xA4 \xBC", "€ Œ"),
             ("ISO_IR 192", "Wang^XiaoDong=王^小東".as_bytes(), "Wang^XiaoDong=王^小東"),
             ("\\ISO 2022 IR 87", b"cut \x1B", "cut "),
             ("\\ISO 2022 IR 87", b"odd \x1B$B;", "odd \u{FFFD}"),

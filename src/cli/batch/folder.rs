@@ -105,11 +105,13 @@ impl Settings {
         let options = |settings: &Settings| {
             let yes = |on: bool| if on { "yes" } else { "no" };
             format!(
-                "formats {} for DICOM series and {} for volume files, DICOM SEG {} with compression {}, picture {}, report {}",
+                "formats {} for DICOM series and {} for volume files, DICOM SEG {} with compression {}, tilt {}, picture {}, \
+                 report {}",
                 settings.series_formats.join(","),
                 settings.file_formats.join(","),
                 settings.seg_type,
                 settings.seg_compression,
+                settings.tilt,
                 yes(settings.picture),
                 yes(settings.report)
             )
@@ -136,20 +138,22 @@ impl Folder {
     /// part left unfinished before is taken away.
     pub fn open(path: &Path, settings: &Settings, shard: Option<Shard>) -> Outcome<Self> {
         let failed = |source| Error::io(path, "create", source);
+        settings.check(path)?;
         fs::create_dir_all(path).map_err(failed).about(Code::Output)?;
-        Folder::mark(path, settings)?;
         let claim = Claim::new(path, shard)?;
         let unfinished = path.join(shard.map_or(".unfinished".into(), |shard| format!(".unfinished-{shard}")));
-        remove(&unfinished).map_err(failed).about(Code::Output)?;
-        Ok(Folder { path: path.to_path_buf(), unfinished, claim: Some(claim) })
+        remove(&unfinished).and_then(|()| fs::create_dir(&unfinished)).map_err(failed).about(Code::Output)?;
+        let folder = Folder { path: path.to_path_buf(), unfinished, claim: Some(claim) };
+        folder.mark(settings)?;
+        Ok(folder)
     }
 
-    fn mark(path: &Path, settings: &Settings) -> Outcome {
-        let marks = path.join(SETTINGS);
+    fn mark(&self, settings: &Settings) -> Outcome {
+        let marks = self.path.join(SETTINGS);
         if !marks.exists() {
             let text = serde_json::to_string_pretty(settings).map_err(|e| Error::Internal(e.to_string()));
             let text = text.about(Code::Other)? + "\n";
-            let mut file = atomic_file::beside(&marks).about(Code::Output)?;
+            let mut file = atomic_file::beside(&self.unfinished.join(SETTINGS)).about(Code::Output)?;
             let written = file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all());
             let written = written.and_then(|()| match file.persist_noclobber(&marks) {
                 Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
@@ -157,13 +161,13 @@ impl Folder {
             });
             written.map_err(|source| Error::io(&marks, "write", source)).about(Code::Output)?;
         }
-        settings.check(path)
+        settings.check(&self.path)
     }
 
     /// Begins this part's manifest, see [`Claim::begin`].
     pub fn manifest(&mut self, keep: impl Fn(&Known) -> bool) -> Outcome<Manifest> {
         let claim = self.claim.take().ok_or_else(|| Error::Internal("the manifest is begun twice".into()));
-        claim.about(Code::Other)?.begin(keep)
+        claim.about(Code::Other)?.begin(&self.unfinished, keep)
     }
 
     /// A place to write the results called `name` to.

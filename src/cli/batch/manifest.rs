@@ -145,13 +145,15 @@ impl Claim {
         Ok(Claim { path: folder.join(name), lock })
     }
 
-    /// Begins to write: lines of earlier runs for which `keep` holds stay, of several for a series the last.
-    pub fn begin(self, keep: impl Fn(&Known) -> bool) -> Outcome<Manifest> {
+    /// Begins to write: lines of earlier runs for which `keep` holds stay, of several for a series the last. The file is made
+    /// in `staging`, a folder of this process alone whose rest is taken away after a kill.
+    pub fn begin(self, staging: &Path, keep: impl Fn(&Known) -> bool) -> Outcome<Manifest> {
         let lines = read(&self.path)?;
         let last: HashMap<String, usize> =
             lines.iter().enumerate().map(|(n, (known, _))| (known.name.clone(), n)).collect();
         let path = self.path;
-        atomic_file::write(&path, |out| {
+        let made = staging.join("manifest");
+        atomic_file::write(&made, |out| {
             for (n, (known, text)) in lines.iter().enumerate() {
                 if last[&known.name] == n && keep(known) {
                     writeln!(out, "{text}")?;
@@ -160,6 +162,8 @@ impl Claim {
             Ok(())
         })
         .about(Code::Output)?;
+        let placed = std::fs::rename(&made, &path).map_err(|source| Error::io(&path, "write", source));
+        placed.about(Code::Output)?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(|source| Error::io(&path, "write", source)).about(Code::Output)?;
         Ok(Manifest { path, file, _lock: self.lock })
