@@ -126,6 +126,39 @@ fn a_dicomdir_means_the_images_that_it_names() {
     }
 }
 
+#[test]
+fn a_file_that_a_dicomdir_names_in_vain_is_missed_by_its_series_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let uids = ["1.2.3.71", "1.2.3.72"];
+    for (uid, name) in uids.into_iter().zip(["A", "B"]) {
+        let images = folder.path().join(name);
+        fs::create_dir(&images).unwrap();
+        let phantom = Phantom { series_uid: uid.into(), ..Phantom::default() };
+        for (n, file) in phantom.write(&images).iter().enumerate() {
+            fs::rename(file, images.join(format!("IM{n}"))).unwrap();
+        }
+    }
+    let Some(mut program) = common::program("DICOMDIR of two series", "dcmmkdir") else { return };
+    common::run(program.current_dir(&folder).args(["-W", "+I", "+r", "A", "B"]));
+    let directory = folder.path().join("DICOMDIR");
+    let of = |uid: &str| {
+        let choice = SeriesChoice::Uid(uid.into());
+        Series::open(&[&directory], &choice.into(), &mut Control::none()).map(|series| series.instances.len())
+    };
+    assert_eq!(uids.map(|uid| of(uid).unwrap()), [4, 4]);
+    // The last slice: without the directory nobody would miss it.
+    fs::remove_file(folder.path().join("A/IM3")).unwrap();
+    let error = of(uids[0]).unwrap_err().to_string();
+    assert!(error.contains("1.2.3.71 is incomplete") && error.contains("IM3: cannot open"), "{error}");
+    assert_eq!(of(uids[1]).unwrap(), 4);
+    // Where the directory's order does not tell the series, any may miss the file.
+    fs::rename(folder.path().join("B/IM0"), folder.path().join("A/IM9")).unwrap();
+    fs::rename(folder.path().join("A/IM0"), folder.path().join("B/IM0")).unwrap();
+    fs::rename(folder.path().join("A/IM9"), folder.path().join("A/IM0")).unwrap();
+    let error = of(uids[1]).unwrap_err().to_string();
+    assert!(error.contains("1.2.3.72 is incomplete") && error.contains("IM3: cannot open"), "{error}");
+}
+
 /// dcm2niix 1.0.20220720 on the same file: columns of its affine in RAS mm, rows flipped.
 #[test]
 fn a_mosaic_is_the_volume_that_dcm2niix_makes_of_it() {

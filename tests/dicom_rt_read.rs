@@ -217,9 +217,9 @@ fn random_shapes_are_filled_as_another_program_fills_them() {
             let mut expected = vec![0; place.grid.len()];
             for [_, x, y, z] in found.iter().filter(|voxel| voxel[0] == f64::from(region.number)) {
                 let [i, j, k] = place.grid.index([*x, *y, *z]).map(|x| x.round() as usize);
-                expected[(k * place.grid.rows() + j) * place.grid.columns() + i] = 1;
+                expected[(k * place.grid.rows() + j) * place.grid.columns() + i] = region.number as u8;
             }
-            assert!(expected.iter().filter(|&&voxel| voxel == 1).count() > 40, "{pose:?}: next to nothing is drawn");
+            assert!(expected.iter().filter(|&&voxel| voxel > 0).count() > 40, "{pose:?}: next to nothing is drawn");
             // One region at a time, since they overlap.
             let name = region.name;
             assert!(place.read(&[region], Overlap::Refuse).unwrap() == expected, "{pose:?}, {name}");
@@ -242,8 +242,8 @@ fn overlapping_regions_are_refused_or_settled_by_order() {
         "rt.dcm: ROI \"Liver\" and ROI \"Tumour\" overlap at voxel (3, 3, 1), expected one label for each voxel";
     assert!(error.ends_with(expected), "{error}");
     let rows = |overlap| picture(&place.read(&regions(), overlap).unwrap(), &place.grid, 1)[2..5].to_vec();
-    assert_eq!(rows(Overlap::First), [".111........", ".11122......", "...222......"]);
-    assert_eq!(rows(Overlap::Last), [".111........", ".11222......", "...222......"]);
+    assert_eq!(rows(Overlap::First), [".444........", ".44499......", "...999......"]);
+    assert_eq!(rows(Overlap::Last), [".444........", ".44999......", "...999......"]);
 }
 
 #[test]
@@ -286,15 +286,15 @@ fn regions_are_described_and_those_without_areas_left_out() {
         let read = Structures::open(&place.path()).unwrap();
         assert_eq!(read.skipped, ["ROI 3 (Isocentre): only POINT", "ROI 4 (Wire): only OPEN_NONPLANAR, OPEN_PLANAR"]);
         let [liver, empty] = &read.labels[..] else { panic!("{:?}", read.labels) };
-        assert_eq!((liver.value, liver.name.as_str(), liver.color), (1, "Leber", Some([5, 128, 0])));
+        assert_eq!((liver.value, liver.name.as_str(), liver.color), (5, "Leber", Some([5, 128, 0])));
         assert_eq!(liver.kind, Some(Code::new("10200004", "SCT", "Liver")));
         assert_eq!(liver.modifier, Some(Code::new("7771000", "SCT", "Left")));
-        assert_eq!((empty.value, empty.name.as_str(), &empty.color, &empty.kind), (2, "Empty", &None, &None));
+        assert_eq!((empty.value, empty.name.as_str(), &empty.color, &empty.kind), (12, "Empty", &None, &None));
         assert_eq!(read.series_uids, [phantom::SERIES_UID]);
         assert_eq!(read.instance_uids, [1, 2, 3, 4].map(|n| format!("{}.{n}", phantom::SERIES_UID)));
         assert_eq!(read.frame_of_reference_uids, ["1.2.826.0.1.3680043.10.1.9"]);
         let labels = read.read(&place.grid, Overlap::Refuse).unwrap();
-        assert_eq!((labels.iter().filter(|&&x| x == 1).count(), labels.iter().max()), (4, Some(&1)), "{syntax}");
+        assert_eq!((labels.iter().filter(|&&x| x == 5).count(), labels.iter().max()), (4, Some(&5)), "{syntax}");
     }
 }
 
@@ -321,6 +321,32 @@ fn what_was_written_is_read_again() {
         assert_eq!(read.series_uids, [phantom::SERIES_UID]);
         assert!(read.read(&place.grid, Overlap::Refuse).unwrap() == voxels, "{pose:?}");
     }
+}
+
+#[test]
+fn contours_lie_on_the_image_that_they_name() {
+    let place = Place::axial();
+    let series = place.series();
+    let rename = |uid: &str| {
+        let mut set = place.set(&[region(300, "Liver", vec![square(1.0, 0.5, 2.5)])]);
+        set.update_value(tags::ROI_CONTOUR_SEQUENCE, |value| {
+            value.items_mut().unwrap()[0].update_value(tags::CONTOUR_SEQUENCE, |value| {
+                value.items_mut().unwrap()[0].update_value(tags::CONTOUR_IMAGE_SEQUENCE, |value| {
+                    let image = &mut value.items_mut().unwrap()[0];
+                    put_text(image, tags::REFERENCED_SOP_INSTANCE_UID, VR::UI, uid);
+                });
+            });
+        });
+        write_set(set, uids::EXPLICIT_VR_LITTLE_ENDIAN, &place.path());
+        Structures::open(&place.path()).unwrap().read_on(&series, Overlap::Refuse)
+    };
+    let labels = rename(&series.instances[1].sop_instance_uid).unwrap();
+    assert_eq!((labels.iter().filter(|&&x| x > 0).count(), labels.iter().max()), (4, Some(&1)), "300 is no value");
+    let error = rename(&series.instances[3].sop_instance_uid).unwrap_err().to_string();
+    let expected = "ROI \"Liver\", contour 1: it lies on slice 1, and ContourImageSequence names the image of slice 3";
+    assert!(error.ends_with(expected), "{error}");
+    let error = rename("1.2.3").unwrap_err().to_string();
+    assert!(error.ends_with("names 1.2.3, which is no image of the volume"), "{error}");
 }
 
 #[test]

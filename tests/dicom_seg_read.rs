@@ -240,6 +240,42 @@ fn frames_find_their_place_on_turned_and_larger_grids() {
     }
 }
 
+#[test]
+fn other_grids_get_the_nearest_label() {
+    let written = Written::new(&odd());
+    let own = &written.series.geometry;
+    let seg = Seg::open(&written.path()).unwrap();
+    // Finer, coarser and moved by fractions of a voxel, turned by 0.1 rad about the slices' normal.
+    let (c, s) = (0.1f64.cos(), 0.1f64.sin());
+    let [row, column, normal] = own.direction;
+    let mix = |a: f64, b: f64| -> [f64; 3] { std::array::from_fn(|x| a * row[x] + b * column[x]) };
+    let spacing = [own.spacing[0] * 0.7, own.spacing[1] * 1.6, own.spacing[2] * 0.45];
+    let direction = [mix(c, s), mix(-s, c), normal];
+    let grid = Geometry::new([31, 22, 9], spacing, own.position([-3.3, -2.2, -0.9]), direction).unwrap();
+    let error = seg.read(&grid, Overlap::Refuse).unwrap_err().to_string();
+    assert!(error.contains("do not lie on the image's grid"), "{error}");
+    let labels = seg.read_nearest(&grid, Overlap::Refuse).unwrap();
+    let mut seen = 0;
+    for (at, &label) in labels.iter().enumerate() {
+        let position = grid.position([at % 31, at / 31 % 22, at / 31 / 22].map(|n| n as f64));
+        let nearest = (0..own.len()).filter(|&n| n / own.slice_len() != 1).map(|n| {
+            let index = [n % own.columns(), n / own.columns() % own.rows(), n / own.slice_len()];
+            let there = own.position(index.map(|x| x as f64));
+            ((0..3).map(|x| (there[x] - position[x]).powi(2)).sum::<f64>(), n)
+        });
+        let index = own.index(position);
+        let inside = (0..3).all(|x| index[x] > -0.5 && index[x] < own.size[x] as f64 - 0.5);
+        let between = (index[2] - 1.0).abs() < 0.5;
+        let expected = match nearest.min_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((_, n)) if inside && !between => written.voxels[n],
+            _ => 0,
+        };
+        assert_eq!(label, expected, "{index:?}");
+        seen += usize::from(label > 0);
+    }
+    assert!(seen > 300, "{seen}");
+}
+
 /// One byte or word for each pixel of each frame of the file: `value(segment, inside)`.
 fn widened(object: &InMemDicomObject, value: impl Fn(u8, bool) -> u16) -> Vec<u16> {
     let bytes = object.get(tags::PIXEL_DATA).unwrap().to_bytes().unwrap().into_owned();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use transunet::config::Compat;
-use transunet::dicom::{Overlap, Seg, common_grid};
+use transunet::control::Control;
+use transunet::dicom::{Overlap, Seg, Structures, common_grid, scan};
 use transunet::formats::{LabelImage, VolumeKind, read_labels};
 use transunet::geometry::Geometry;
 use transunet::labels::Label;
@@ -29,7 +30,7 @@ and HD95 0 where only the prediction has the label; Dice 0 and HD95 0 where it l
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Evaluate {
-    /// A label map (.seg.nrrd, .nrrd, .nii, .nii.gz, DICOM SEG as .dcm), or a folder of them
+    /// A label map (.seg.nrrd, .nrrd, .nii, .nii.gz, DICOM SEG or RTSTRUCT as .dcm), or a folder of them
     prediction: PathBuf,
     /// What is true: a label map, or a folder with files of the same names
     truth: PathBuf,
@@ -247,28 +248,74 @@ impl Evaluation {
     }
 }
 
-/// Both label maps; a DICOM SEG on the other's grid, two of them on the one that their frames make.
+/// Labels as a file has them: on a grid, or to be put on one.
+enum Labels {
+    Map(LabelImage),
+    Seg(Seg),
+    Structures(Structures),
+}
+
+impl Labels {
+    fn open(path: &Path) -> Result<Self> {
+        if VolumeKind::of(path).is_some() {
+            return Ok(Labels::Map(read_labels(path)?));
+        }
+        let found = scan(&[path], &mut Control::none())?;
+        if found.series.iter().any(|series| series.structures().next().is_some()) {
+            return Ok(Labels::Structures(Structures::open(path)?));
+        }
+        Ok(Labels::Seg(Seg::open(path)?))
+    }
+
+    fn on(self, grid: &Geometry) -> Result<LabelImage> {
+        let (voxels, labels) = match self {
+            Labels::Map(map) => return Ok(map),
+            Labels::Seg(seg) => (seg.read(grid, Overlap::Refuse)?, seg.labels),
+            Labels::Structures(set) => (set.read(grid, Overlap::Refuse)?, set.labels),
+        };
+        Ok(LabelImage { geometry: grid.clone(), voxels, labels })
+    }
+}
+
+/// Both label maps; a DICOM SEG or RT Structure Set on the other's grid, two SEG on the one that their frames make.
 fn read_pair(prediction: &Path, truth: &Path) -> Result<(LabelImage, LabelImage)> {
-    let on = |seg: &Seg, grid: &Geometry| {
-        Ok(LabelImage { geometry: grid.clone(), voxels: seg.read(grid, Overlap::Refuse)?, labels: seg.labels.clone() })
+    let (ours, theirs) = (Labels::open(prediction)?, Labels::open(truth)?);
+    let grid = match (&ours, &theirs) {
+        (Labels::Map(map), _) | (_, Labels::Map(map)) => map.geometry.clone(),
+        (Labels::Seg(a), Labels::Seg(b)) => common_grid(&[a, b])?,
+        (Labels::Seg(seg), _) | (_, Labels::Seg(seg)) => common_grid(&[seg])?,
+        (Labels::Structures(_), Labels::Structures(_)) => {
+            return Err(Error::VolumeFormat(format!(
+                "{} and {}: RT Structure Sets have no grid, expected one of them as DICOM SEG, .seg.nrrd, .nrrd or .nii.gz",
+                prediction.display(),
+                truth.display()
+            )));
+        }
     };
-    match (VolumeKind::of(prediction), VolumeKind::of(truth)) {
-        (Some(_), Some(_)) => Ok((read_labels(prediction)?, read_labels(truth)?)),
-        (None, Some(_)) => {
-            let (ours, theirs) = (Seg::open(prediction)?, read_labels(truth)?);
-            Ok((on(&ours, &theirs.geometry)?, theirs))
-        }
-        (Some(_), None) => {
-            let (ours, theirs) = (read_labels(prediction)?, Seg::open(truth)?);
-            let theirs = on(&theirs, &ours.geometry)?;
-            Ok((ours, theirs))
-        }
-        (None, None) => {
-            let (ours, theirs) = (Seg::open(prediction)?, Seg::open(truth)?);
-            let grid = common_grid(&[&ours, &theirs])?;
-            Ok((on(&ours, &grid)?, on(&theirs, &grid)?))
+    let (mut ours, theirs) = (ours.on(&grid)?, theirs.on(&grid)?);
+    renumber(&mut ours, &theirs).map_err(|e| e.at(prediction.display()))?;
+    Ok((ours, theirs))
+}
+
+/// Labels of the same name get the same value: a DICOM SEG counts its segments, whatever their values were.
+fn renumber(ours: &mut LabelImage, theirs: &LabelImage) -> Result<()> {
+    let mut table: [u8; 256] = std::array::from_fn(|value| value as u8); // an index below 256
+    for label in &mut ours.labels {
+        let named = theirs.labels.iter().find(|other| other.name.trim() == label.name.trim());
+        let value = named.map_or(label.value, |other| other.value);
+        table[usize::from(label.value)] = value;
+        label.value = value;
+    }
+    for (n, label) in ours.labels.iter().enumerate() {
+        if let Some(other) = ours.labels[..n].iter().find(|other| other.value == label.value) {
+            return Err(Error::VolumeFormat(format!(
+                "labels {:?} and {:?} both have the value {} in the truth's numbers, expected the truth's names",
+                other.name, label.name, label.value
+            )));
         }
     }
+    ours.voxels.iter_mut().for_each(|voxel| *voxel = table[usize::from(*voxel)]);
+    Ok(())
 }
 
 /// Case, prediction, truth.
@@ -323,6 +370,6 @@ fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 /// The name without its extensions.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let endings = [".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".dcm"];
+    let endings = [".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".rtstruct.dcm", ".dcm"];
     endings.into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned()
 }

@@ -27,9 +27,35 @@ pub struct DataConfig {
     /// Distance of columns, rows and slices in mm, for prepared data, whose files do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spacing: Option<[f64; 3]>,
-    /// What becomes of voxels that several segments or regions of DICOM have.
+    /// What becomes of voxels that several segments or regions of DICOM have; the order is that of `labels`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
+    /// What becomes of segments and regions of DICOM that are not among `labels`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<Others>,
+    /// What becomes of segments and regions of DICOM that do not lie on their image's grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resample: Option<Resample>,
+}
+
+/// Segments and regions that no label is named after.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Others {
+    #[default]
+    Refuse,
+    /// They are background, and overlap nothing.
+    Background,
+}
+
+/// Labels on another grid than their image's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resample {
+    #[default]
+    Refuse,
+    /// A voxel gets the label of what lies nearest to its centre.
+    Nearest,
 }
 
 /// Which part of a case's name is its subject's.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::claims::ClaimRules;
 use super::config::SubjectRule;
 use super::listing::Listing;
 use super::{Case, DataConfig, ImageSource, LabelSource};
@@ -17,16 +18,16 @@ pub(super) fn list(config: &DataConfig, folder: &Path, listing: &mut Listing) ->
     let series: Vec<Arc<SeriesSummary>> = series.into_iter().map(Arc::new).collect();
     // Labels of each series, by its place in the list.
     let mut pairs: BTreeMap<usize, Vec<LabelSource>> = BTreeMap::new();
-    let overlap = config.overlap.unwrap_or_default();
+    let rules = Arc::new(ClaimRules::of(config)?);
     for path in series.iter().flat_map(|series| series.segmentations()) {
         match of_segmentation(path, &series) {
-            Ok(n) => pairs.entry(n).or_default().push(LabelSource::Seg(path.into(), overlap)),
+            Ok(n) => pairs.entry(n).or_default().push(LabelSource::Seg(path.into(), rules.clone())),
             Err(fault) => listing.faults.push(fault),
         }
     }
     for path in series.iter().flat_map(|series| series.structures()) {
-        match of_structures(path, &series, &mut listing.apart) {
-            Ok(n) => pairs.entry(n).or_default().push(LabelSource::Structures(path.into(), overlap)),
+        match of_structures(path, &series, rules.resamples(), &mut listing.apart) {
+            Ok(n) => pairs.entry(n).or_default().push(LabelSource::Structures(path.into(), rules.clone())),
             Err(fault) => listing.faults.push(fault),
         }
     }
@@ -76,14 +77,27 @@ fn of_segmentation(path: &Path, series: &[Arc<SeriesSummary>]) -> std::result::R
     source(path, [&seg.series_uids, &seg.instance_uids], series)
 }
 
-/// The series that the structure set at `path` was drawn on. What of it are no labels goes to `apart`.
+/// The series that the structure set at `path` was drawn on; if labels are resampled and that is not there, the one other
+/// in its frame of reference. What of it are no labels goes to `apart`.
 fn of_structures(
     path: &Path,
     series: &[Arc<SeriesSummary>],
+    resamples: bool,
     apart: &mut Vec<String>,
 ) -> std::result::Result<usize, String> {
     let structures = Structures::open(path).map_err(|e| e.to_string())?;
-    let n = source(path, [&structures.series_uids, &structures.instance_uids], series)?;
+    let n = source(path, [&structures.series_uids, &structures.instance_uids], series).or_else(|fault| {
+        let [uid] = &structures.frame_of_reference_uids[..] else { return Err(fault) };
+        let shares = |one: &SeriesSummary| one.refusal.is_none() && one.is_within(uid);
+        let sharing: Vec<usize> = (0..series.len()).filter(|&n| shares(&series[n])).collect();
+        match (resamples, &sharing[..]) {
+            (true, &[n]) => Ok(n),
+            (true, others) => {
+                Err(format!("{fault}; {} series share its frame of reference, expected one", others.len()))
+            }
+            (false, _) => Err(fault),
+        }
+    })?;
     let place = path.display();
     if let Some(uid) = structures.frame_of_reference_uids.iter().find(|uid| series[n].is_outside(uid)) {
         let of = &series[n].series_uid;

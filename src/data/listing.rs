@@ -43,10 +43,11 @@ impl Listing {
                 kind.name()
             )));
         }
-        if let (Some(overlap), true) = (config.overlap, kind != Kind::Dicom) {
+        let of_dicom =
+            [config.overlap.map(|_| "overlap"), config.others.map(|_| "others"), config.resample.map(|_| "resample")];
+        if let (Some(name), true) = (of_dicom.into_iter().flatten().next(), kind != Kind::Dicom) {
             return Err(Error::Config(format!(
-                "data: overlap is {}, but files of kind {} have one label for each voxel; it is for kind dicom",
-                overlap.name(),
+                "data: {name} is for kind dicom, and the files are of kind {}",
                 kind.name()
             )));
         }

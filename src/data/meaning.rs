@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use crate::formats::LabelImage;
 use crate::labels::Label;
 
+/// Name of a segment that does not count, in files that name theirs.
+pub const IGNORE: &str = "ignore";
+
 /// The labels of a data set.
 #[derive(Debug, Default)]
 pub struct Meaning {
@@ -34,7 +37,7 @@ impl Meaning {
         for segment in named {
             let name = segment.name.trim();
             let known = self.labels.iter().find(|label| label.name.trim() == name).map(|label| label.value);
-            let known = known.or(self.ignore.filter(|_| name == "ignore"));
+            let known = known.or(self.ignore.filter(|_| name == IGNORE));
             if known.is_none() {
                 unknown.push(format!("{name:?}"));
             }

@@ -1,5 +1,6 @@
 //! Data sets to learn from: pairs of image and label map, grouped by subject.
 
+mod claims;
 mod config;
 mod dicom;
 mod grid;
@@ -19,7 +20,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use config::{DataConfig, Kind, SubjectRule};
+pub use claims::ClaimRules;
+pub use config::{DataConfig, Kind, Others, Resample, SubjectRule};
 pub use listing::Listing;
 pub use source::{ImageSource, LabelSource, Stored, StoredFiles};
 pub use split::{Parts, Split};
@@ -93,7 +95,7 @@ impl Case {
     /// As [`Case::load`], with the labels as the file numbers them, and the share of the image that the file covers.
     fn read(&self) -> Result<(Arc<Volume>, LabelImage, f64)> {
         let volume = self.image.read().map_err(|e| e.at(self))?;
-        let (labels, covered) = self.label.read(volume.geometry()).map_err(|e| e.at(self))?;
+        let (labels, covered) = self.label.read(&volume).map_err(|e| e.at(self))?;
         Ok((Arc::new(volume), labels, covered))
     }
 }

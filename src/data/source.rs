@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::claims::ClaimRules;
 use super::{grid, h5, npz};
-use crate::dicom::{Overlap, Seg, Series, SeriesOptions, SeriesSummary, Structures};
+use crate::dicom::{Seg, Series, SeriesOptions, SeriesSummary, Structures};
 use crate::error::{Error, Result};
 use crate::formats::{LabelImage, read_labels, read_volume, whole_labels};
 use crate::geometry::{Geometry, Vec3};
@@ -26,9 +27,9 @@ pub enum LabelSource {
     /// NRRD, `.seg.nrrd` or NIfTI.
     File(PathBuf),
     /// A DICOM SEG.
-    Seg(PathBuf, Overlap),
+    Seg(PathBuf, Arc<ClaimRules>),
     /// An RT Structure Set.
-    Structures(PathBuf, Overlap),
+    Structures(PathBuf, Arc<ClaimRules>),
     Stored(Arc<Stored>),
 }
 
@@ -72,7 +73,8 @@ impl ImageSource {
 impl LabelSource {
     /// Labels on the grid of the image that they belong to, with the numbers of the file, and the share of the image that
     /// the file covers; the rest is background.
-    pub fn read(&self, image: &Geometry) -> Result<(LabelImage, f64)> {
+    pub fn read(&self, volume: &Volume) -> Result<(LabelImage, f64)> {
+        let image = volume.geometry();
         let mut covered = 1.0;
         let (voxels, labels) = match self {
             LabelSource::File(path) => {
@@ -81,14 +83,8 @@ impl LabelSource {
                 covered = found.voxels.len() as f64 / image.len() as f64;
                 (grid::placed(found, image).map_err(|e| e.at(path.display()))?, labels)
             }
-            LabelSource::Seg(path, overlap) => {
-                let seg = Seg::open(path)?;
-                (seg.read(image, *overlap)?, seg.labels)
-            }
-            LabelSource::Structures(path, overlap) => {
-                let structures = Structures::open(path)?;
-                (structures.read(image, *overlap)?, structures.labels)
-            }
+            LabelSource::Seg(path, rules) => rules.segments(Seg::open(path)?, volume)?,
+            LabelSource::Structures(path, rules) => rules.regions(Structures::open(path)?, volume)?,
             LabelSource::Stored(stored) => {
                 let (geometry, values) = stored.read("label")?;
                 if geometry.size != image.size {

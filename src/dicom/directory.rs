@@ -15,9 +15,16 @@ use crate::error::{Error, Result};
 /// Directories of real media take some hundred bytes a file.
 const LARGEST: u64 = 256 << 20;
 
+/// A file that a directory names.
+pub(super) struct Listed {
+    pub path: PathBuf,
+    /// The series whose record comes before the file's. Directories are written in that order, but need not be.
+    pub series_uid: Option<String>,
+}
+
 /// The image files that the directory at `path` names and that are in use, as they are called on disk, in its order;
 /// `None`: not a DICOMDIR. A file that is not there is named all the same: whoever needs it says so.
-pub(super) fn files(path: &Path) -> Result<Option<Vec<PathBuf>>> {
+pub(super) fn files(path: &Path) -> Result<Option<Vec<Listed>>> {
     if !is_directory(path)? {
         return Ok(None);
     }
@@ -34,12 +41,17 @@ pub(super) fn files(path: &Path) -> Result<Option<Vec<PathBuf>>> {
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut files = Vec::new();
+    let mut series_uid = None;
     for record in items(&object, tags::DIRECTORY_RECORD_SEQUENCE) {
         // PS3.3 table F.3-3: 0000H is inactive, FFFFH in use.
-        if text(record, tags::DIRECTORY_RECORD_TYPE).as_deref() != Some("IMAGE")
-            || whole(record, tags::RECORD_IN_USE_FLAG) == Some(0)
-        {
-            continue;
+        let in_use = whole(record, tags::RECORD_IN_USE_FLAG) != Some(0);
+        match text(record, tags::DIRECTORY_RECORD_TYPE).as_deref() {
+            Some("IMAGE") if in_use => {}
+            Some("SERIES") => {
+                series_uid = text(record, tags::SERIES_INSTANCE_UID);
+                continue;
+            }
+            _ => continue,
         }
         let parts = record.get(tags::REFERENCED_FILE_ID).and_then(|id| id.to_multi_str().ok());
         let Some(parts) = parts.filter(|parts| !parts.is_empty()) else {
@@ -54,7 +66,7 @@ pub(super) fn files(path: &Path) -> Result<Option<Vec<PathBuf>>> {
             }
             place = on_disk(&place, part);
         }
-        files.push(place);
+        files.push(Listed { path: place, series_uid: series_uid.clone() });
     }
     Ok(Some(files))
 }

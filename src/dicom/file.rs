@@ -246,7 +246,9 @@ impl DicomFile {
     pub fn skip(&mut self, count: u64) -> Result<()> {
         let skipped = match &mut self.bytes {
             Bytes::Plain(file) => file.seek_relative(i64::try_from(count).unwrap_or(i64::MAX)),
-            Bytes::Inflated(stream) => io::copy(&mut stream.take(count), &mut io::sink()).map(|_| ()),
+            // Where a deflated stream ends is not known before: a value that claims more must not get memory for it.
+            Bytes::Inflated(stream) => io::copy(&mut stream.take(count), &mut io::sink())
+                .and_then(|got| if got == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }),
         };
         skipped.map_err(|source| self.broken("its data", &source))?;
         self.position += count;

@@ -13,6 +13,7 @@ mod header;
 mod lookup;
 mod mosaic;
 mod multiframe;
+mod nearest;
 mod order;
 mod outline;
 mod overlap;
@@ -36,7 +37,7 @@ mod uid;
 
 pub use aside::Aside;
 pub use choice::SeriesChoice;
-pub use overlap::Overlap;
+pub use overlap::{Claims, Overlap};
 pub use rt_read::Structures;
 pub use rt_write::write_structures;
 pub use rules::{Judgement, Rule, SeriesTraits};

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::overlap::Overlap;
+use super::overlap::Claims;
 use super::rt_read::{Contour, Structures};
+use super::series::{Instance, Series};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 
@@ -23,50 +24,76 @@ impl Structures {
     ///
     /// Nothing is drawn between contours. What reaches out of a slice is cut off; a contour that lies beside it wholly is
     /// refused, as is one that lies on no slice.
-    pub fn read(&self, grid: &Geometry, overlap: Overlap) -> Result<Vec<u8>> {
-        self.on(grid, overlap).map_err(|e| e.at(self.path.display()))
+    pub fn read(&self, grid: &Geometry, claims: impl Into<Claims>) -> Result<Vec<u8>> {
+        self.on(grid, &[], &claims.into()).map_err(|e| e.at(self.path.display()))
     }
 
-    fn on(&self, grid: &Geometry, overlap: Overlap) -> Result<Vec<u8>> {
-        let columns = grid.columns();
+    /// As [`Structures::read`], on the grid of a series. A contour that names its image must lie on that image's slice.
+    pub fn read_on(&self, series: &Series, claims: impl Into<Claims>) -> Result<Vec<u8>> {
+        let instances = if series.resampled { &[][..] } else { &series.instances };
+        self.on(&series.geometry, instances, &claims.into()).map_err(|e| e.at(self.path.display()))
+    }
+
+    fn on(&self, grid: &Geometry, instances: &[Instance], claims: &Claims) -> Result<Vec<u8>> {
         let mut out = vec![0; grid.len()];
         for (label, contours) in self.labels.iter().zip(&self.contours) {
             let mut drawn: BTreeMap<usize, Vec<Outline>> = BTreeMap::new();
             for contour in contours {
                 let outline = Outline::of(contour, grid)
+                    .and_then(|outline| agree(contour, outline.slice, instances).map(|()| outline))
                     .map_err(|e| e.at(format!("{}, contour {}", self.region(label.value), contour.number)))?;
                 drawn.entry(outline.slice).or_default().push(outline);
             }
             for (k, outlines) in &drawn {
                 let slice = &mut out[k * grid.slice_len()..][..grid.slice_len()];
-                for (n, (held, inside)) in slice.iter_mut().zip(filled(outlines, grid)).enumerate() {
-                    if !inside {
-                        continue;
-                    }
-                    *held = overlap.settle(*held, label.value).ok_or_else(|| {
-                        Error::DicomUnsupported(format!(
-                            "{} and {} overlap at voxel ({}, {}, {k}), expected one label for each voxel",
-                            self.region(*held),
-                            self.region(label.value),
-                            n % columns,
-                            n / columns
-                        ))
-                    })?;
-                }
+                fill(slice, outlines, grid, |held| claims.settle(held, label.value))
+                    .map_err(|(held, voxel)| self.overlapping(held, label.value, voxel))?;
             }
         }
         Ok(out)
     }
+
+    pub(super) fn overlapping(&self, held: u8, claim: u8, [i, j, k]: [usize; 3]) -> Error {
+        Error::DicomUnsupported(format!(
+            "{} and {} overlap at voxel ({i}, {j}, {k}), expected one label for each voxel",
+            self.region(held),
+            self.region(claim)
+        ))
+    }
+}
+
+/// Refuses a contour that names other images than that of the slice it lies on.
+fn agree(contour: &Contour, slice: usize, instances: &[Instance]) -> Result<()> {
+    let names = |instance: &Instance| {
+        contour.images.iter().any(|(uid, frame)| {
+            let frames = frame.zip(instance.frame);
+            *uid == instance.sop_instance_uid && frames.is_none_or(|(said, own)| said == own)
+        })
+    };
+    let (Some((uid, _)), Some(own)) = (contour.images.first(), instances.get(slice)) else { return Ok(()) };
+    if names(own) {
+        return Ok(());
+    }
+    Err(Error::DicomGeometry(match instances.iter().position(names) {
+        Some(other) => format!("it lies on slice {slice}, and ContourImageSequence names the image of slice {other}"),
+        None => {
+            format!("it lies on slice {slice}, and ContourImageSequence names {uid}, which is no image of the volume")
+        }
+    }))
 }
 
 /// A contour in a slice.
-struct Outline {
+pub(super) struct Outline {
     slice: usize,
     /// Corners (i, j).
     corners: Vec<[f64; 2]>,
 }
 
 impl Outline {
+    pub fn new(slice: usize, corners: impl Iterator<Item = [f64; 2]>) -> Self {
+        Outline { slice, corners: corners.map(|corner| corner.map(|x| (x * PARTS).round() / PARTS)).collect() }
+    }
+
     fn of(contour: &Contour, grid: &Geometry) -> Result<Self> {
         let refuse = |text: String| Err(Error::DicomGeometry(text));
         let indices: Vec<[f64; 3]> = contour.points.iter().map(|&point| grid.index(point)).collect();
@@ -95,8 +122,8 @@ impl Outline {
                 slices - 1.0
             ));
         }
-        let corners: Vec<[f64; 2]> =
-            indices.iter().map(|&[i, j, _]| [i, j].map(|x| (x * PARTS).round() / PARTS)).collect();
+        let outline = Outline::new(slice as usize, indices.iter().map(|&[i, j, _]| [i, j]));
+        let corners = &outline.corners;
         for (axis, size, name) in [(0, columns, "columns"), (1, rows, "rows")] {
             let lowest = corners.iter().map(|corner| corner[axis]).fold(f64::INFINITY, f64::min);
             let highest = corners.iter().map(|corner| corner[axis]).fold(f64::NEG_INFINITY, f64::max);
@@ -107,8 +134,25 @@ impl Outline {
                 ));
             }
         }
-        Ok(Outline { slice: slice as usize, corners })
+        Ok(outline)
     }
+}
+
+/// Gives the pixels of `slice` within `outlines` what `settle` makes of the label that they have; fails with that label and
+/// the voxel where there is nothing to be made.
+pub(super) fn fill(
+    slice: &mut [u8],
+    outlines: &[Outline],
+    grid: &Geometry,
+    settle: impl Fn(u8) -> Option<u8>,
+) -> std::result::Result<(), (u8, [usize; 3])> {
+    let k = outlines.first().map_or(0, |outline| outline.slice);
+    for (n, (held, inside)) in slice.iter_mut().zip(filled(outlines, grid)).enumerate() {
+        if inside {
+            *held = settle(*held).ok_or((*held, [n % grid.columns(), n / grid.columns(), k]))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether each pixel `[j, i]` of a slice is inside an odd number of `outlines`.

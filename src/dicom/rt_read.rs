@@ -25,7 +25,8 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Retired: by how much the contour's points are to be shifted.
 const CONTOUR_OFFSET_VECTOR: Tag = Tag(0x3006, 0x0045);
 
-/// A structure set whose regions of interest become labels: values from 1 on, in the order of their numbers.
+/// A structure set whose regions of interest become labels: a label's value is its region's number, or, where a number is
+/// not from 1 to 255, its rank among the labels.
 #[derive(Debug)]
 pub struct Structures {
     pub path: PathBuf,
@@ -49,6 +50,8 @@ pub(super) struct Contour {
     pub number: usize,
     /// LPS mm.
     pub points: Vec<Vec3>,
+    /// Images that it was drawn on, if it names any: SOP instance, and frame of a multi-frame image.
+    pub images: Vec<(String, Option<u32>)>,
 }
 
 /// What the contours of a region are.
@@ -95,6 +98,7 @@ impl Structures {
             skipped: Vec::new(),
             contours: Vec::new(),
         };
+        let fit = regions.keys().all(|number| (1..=255).contains(number));
         let mut frames = BTreeSet::new();
         for (number, region) in regions {
             let name = text(region, tags::ROI_NAME).unwrap_or_else(|| format!("ROI {number}"));
@@ -108,7 +112,8 @@ impl Structures {
                     continue;
                 }
             };
-            let value = u8::try_from(read.labels.len() + 1)
+            let value = if fit { number } else { read.labels.len() as u32 + 1 };
+            let value = u8::try_from(value)
                 .map_err(|_| Error::DicomUnsupported("more than 255 regions, expected at most 255".into()))?;
             frames.extend(text(region, tags::REFERENCED_FRAME_OF_REFERENCE_UID));
             read.labels.push(label(object, value, number, name, item));
@@ -151,7 +156,7 @@ fn shape(item: Option<&InMemDicomObject>) -> Result<Shape> {
         let at = |error: Error| error.at(format!("contour {number}"));
         match text(item, tags::CONTOUR_GEOMETRIC_TYPE).unwrap_or_default().as_str() {
             "CLOSED_PLANAR" | "CLOSEDPLANAR_XOR" => {
-                closed.push(Contour { number, points: points(item).map_err(at)? });
+                closed.push(Contour { number, points: points(item).map_err(at)?, images: images(item) });
             }
             kind @ ("POINT" | "OPEN_PLANAR" | "OPEN_NONPLANAR") => {
                 open.insert(kind.to_owned());
@@ -172,6 +177,12 @@ fn shape(item: Option<&InMemDicomObject>) -> Result<Shape> {
             Err(Error::DicomUnsupported(format!("closed contours and {} in one region", open.join(", "))))
         }
     }
+}
+
+fn images(item: &InMemDicomObject) -> Vec<(String, Option<u32>)> {
+    let image =
+        |image| Some((text(image, tags::REFERENCED_SOP_INSTANCE_UID)?, whole(image, tags::REFERENCED_FRAME_NUMBER)));
+    items(item, tags::CONTOUR_IMAGE_SEQUENCE).iter().filter_map(image).collect()
 }
 
 fn points(item: &InMemDicomObject) -> Result<Vec<Vec3>> {

@@ -1,6 +1,6 @@
 //! Finds DICOM files, reads their headers and groups them by series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,13 +70,14 @@ pub struct Unreadable {
 /// DICOMDIR given by its own path stands for the images that it names.
 pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> {
     let mut files = Vec::new();
-    // Files that must be readable: those given by the caller or named by a directory.
-    let mut named: BTreeSet<PathBuf> = paths.iter().map(|path| path.as_ref().to_path_buf()).collect();
+    // Files that must be readable: those given by the caller or named by a directory, with the series it puts them in.
+    let mut named: BTreeMap<PathBuf, Option<String>> =
+        paths.iter().map(|path| (path.as_ref().to_path_buf(), None)).collect();
     for path in paths {
         match directory_files(path.as_ref())? {
             Some(listed) => {
-                named.extend(listed.iter().cloned());
-                files.extend(listed);
+                files.extend(listed.iter().map(|one| one.path.clone()));
+                named.extend(listed.into_iter().map(|one| (one.path, one.series_uid)));
             }
             None => {
                 for file in walk(path.as_ref())? {
@@ -87,22 +88,31 @@ pub fn scan<P: AsRef<Path>>(paths: &[P], control: &mut Control) -> Result<Scan> 
     }
     let mut groups: BTreeMap<String, Vec<Arc<Header>>> = BTreeMap::new();
     let mut scan = Scan { series: Vec::new(), unreadable: Vec::new(), skipped: 0 };
+    let mut in_order = true;
     control.report(Progress::of(Stage::Read, 0, files.len()))?;
     for (batch, chunk) in files.chunks(BATCH).enumerate() {
         for (path, header) in chunk.iter().zip(headers(chunk)) {
             match header {
-                Ok(Some((header, _))) => groups.entry(header.series_uid.clone()).or_default().push(header.into()),
+                Ok(Some((header, _))) => {
+                    let said = named.get(path).and_then(|uid| uid.as_ref());
+                    in_order &= said.is_none_or(|uid| *uid == header.series_uid);
+                    groups.entry(header.series_uid.clone()).or_default().push(header.into());
+                }
                 Ok(None) => scan.skipped += 1,
                 Err(broken) => {
                     log::warn!("a DICOM file cannot be read");
                     log::debug!("{}", broken.error);
-                    let named = named.contains(path);
-                    let (path, reason) = (path.clone(), broken.error.to_string());
+                    let (path, reason, named) = (path.clone(), broken.error.to_string(), named.contains_key(path));
                     scan.unreadable.push(Unreadable { path, reason, series_uid: broken.series_uid, named });
                 }
             }
         }
         control.report(Progress::of(Stage::Read, batch * BATCH + chunk.len(), files.len()))?;
+    }
+    // A directory in whose order all other files are found tells the series of a missing one, which alone is incomplete then.
+    for missing in scan.unreadable.iter_mut().filter(|file| in_order && file.named && file.series_uid.is_none()) {
+        missing.series_uid = named.remove(&missing.path).flatten();
+        missing.named = missing.series_uid.is_none();
     }
     scan.series = groups.into_values().filter_map(SeriesSummary::of).collect();
     scan.series.sort_by(|a, b| (&a.study_uid, a.number, &a.series_uid).cmp(&(&b.study_uid, b.number, &b.series_uid)));
@@ -155,6 +165,11 @@ impl SeriesSummary {
         self.headers.iter().map(|header| &header.frame_of_reference_uid).any(|own| !own.is_empty() && own != uid)
     }
 
+    /// Whether all images of the series lie in frame of reference `uid`.
+    pub fn is_within(&self, uid: &str) -> bool {
+        self.headers.iter().all(|header| header.frame_of_reference_uid == uid)
+    }
+
     /// Whether an image of the series has this SOP Instance UID.
     pub fn has_instance(&self, uid: &str) -> bool {
         self.headers.iter().any(|header| header.sop_instance_uid == uid)
@@ -204,7 +219,7 @@ impl SeriesSummary {
 }
 
 /// What a DICOMDIR that is given by its path names.
-fn directory_files(path: &Path) -> Result<Option<Vec<PathBuf>>> {
+fn directory_files(path: &Path) -> Result<Option<Vec<directory::Listed>>> {
     let metadata = std::fs::metadata(path).map_err(|source| Error::io(path, "open", source))?;
     if metadata.is_file() { directory::files(path) } else { Ok(None) }
 }

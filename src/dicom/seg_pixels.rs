@@ -5,7 +5,7 @@ use dicom::encoding::{Codec, Endianness};
 use super::codestream;
 use super::file::{DicomFile, PixelSpan};
 use super::header::{Header, PixelFormat};
-use super::overlap::Overlap;
+use super::overlap::Claims;
 use super::pixels::items;
 use super::seg_grid::Place;
 use super::seg_read::{Encoding, Seg};
@@ -16,11 +16,11 @@ impl Seg {
     /// Labels `[k, j, i]` on `grid`, which the frames must lie on: segment numbers, 0 where no frame shows a segment.
     ///
     /// A pixel of a FRACTIONAL segmentation counts from half of the maximum on.
-    pub fn read(&self, grid: &Geometry, overlap: Overlap) -> Result<Vec<u8>> {
-        self.on(grid, overlap).map_err(|e| e.at(self.path.display()))
+    pub fn read(&self, grid: &Geometry, claims: impl Into<Claims>) -> Result<Vec<u8>> {
+        self.on(grid, &claims.into()).map_err(|e| e.at(self.path.display()))
     }
 
-    fn on(&self, grid: &Geometry, overlap: Overlap) -> Result<Vec<u8>> {
+    fn on(&self, grid: &Geometry, claims: &Claims) -> Result<Vec<u8>> {
         let places = self.frames.iter().enumerate().map(|(n, frame)| {
             Place::of(&frame.plane, [self.columns, self.rows], grid).map_err(|e| e.at(format!("frame {}", n + 1)))
         });
@@ -52,7 +52,7 @@ impl Seg {
                 let voxel = place.voxel(at % self.columns, at / self.columns);
                 let [i, j, k] = voxel.map(|n| n as usize); // within the grid, as its place was checked
                 let label = &mut out[(k * grid.size[1] + j) * grid.size[0] + i];
-                *label = overlap.settle(*label, segment).ok_or_else(|| {
+                *label = claims.settle(*label, segment).ok_or_else(|| {
                     Error::DicomUnsupported(format!(
                         "{} and {} overlap at voxel ({i}, {j}, {k}), expected one label for each voxel",
                         self.segment(*label),

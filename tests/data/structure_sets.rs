@@ -40,13 +40,13 @@ fn series_meet_their_structure_sets() {
     let found = set.open("");
     assert_eq!(ids(&found), [("p/ct1", "P1"), ("p/ct2", "P1")]);
     assert!(matches!(found.cases[0].label, LabelSource::Structures(..)));
-    assert_eq!(names(&found), [(1, "liver"), (2, "spleen")]);
+    assert_eq!(names(&found), [(1, "spleen"), (2, "liver")], "in the order of the files' values");
     let mut expected = vec![0; 140];
-    expected[35 + 7 + 1..35 + 7 + 3].fill(1);
+    expected[35 + 7 + 1..35 + 7 + 3].fill(2);
     assert_eq!(loaded(&found.cases[0]), expected);
     // Configured labels are met by name.
-    let labels = "labels: [{ value: 1, name: spleen }, { value: 2, name: liver }]";
-    assert_eq!(loaded(&set.open(labels).cases[0])[43], 2);
+    let labels = "labels: [{ value: 1, name: liver }, { value: 2, name: spleen }]";
+    assert_eq!(loaded(&set.open(labels).cases[0])[43], 1);
     set.refused(
         "labels: [{ value: 1, name: spleen }]",
         "labels/rt.dcm: segments \"liver\" are not among the data set's",
@@ -66,11 +66,23 @@ fn overlapping_regions_take_the_configured_order() {
     );
     set.refused("", "rt.dcm: ROI \"liver\" and ROI \"body\" overlap at voxel (1, 1, 1)");
     set.refused("overlap: refuse", "overlap at voxel");
-    set.refused("kind: nrrd\noverlap: first", "overlap is first, but files of kind nrrd have one label");
-    let count =
-        |yaml: &str, value: u8| loaded(&set.open(yaml).cases[0]).iter().filter(|&&voxel| voxel == value).count();
-    assert_eq!((count("overlap: first", 1), count("overlap: first", 2)), (2, 7));
-    assert_eq!((count("overlap: last", 1), count("overlap: last", 2)), (0, 9));
+    set.refused("kind: nrrd\noverlap: first", "overlap is for kind dicom, and the files are of kind nrrd");
+    set.refused("overlap: first", "overlap is first, which is the order of data.labels: say them");
+    let counts = |yaml: &str| {
+        let labels = loaded(&set.open(yaml).cases[0]);
+        [1, 2].map(|value| labels.iter().filter(|&&voxel| voxel == value).count())
+    };
+    // The order is that of the configuration, not that of the file.
+    let labels = |a: &str, b: &str| format!("labels: [{{ value: 1, name: {a} }}, {{ value: 2, name: {b} }}]");
+    assert_eq!(counts(&format!("overlap: first\n{}", labels("liver", "body"))), [2, 7]);
+    assert_eq!(counts(&format!("overlap: last\n{}", labels("liver", "body"))), [0, 9]);
+    assert_eq!(counts(&format!("overlap: first\n{}", labels("body", "liver"))), [9, 0]);
+    assert_eq!(counts(&format!("overlap: last\n{}", labels("body", "liver"))), [7, 2]);
+    // What is left out overlaps nothing.
+    let liver = "labels: [{ value: 1, name: liver }]";
+    set.refused(&format!("overlap: last\n{liver}"), "segments \"body\" are not among the data set's labels (liver)");
+    assert_eq!(counts(&format!("others: background\n{liver}")), [2, 0]);
+    set.refused("others: background", "others is background, which are those not in data.labels: say them");
     // The command names the fault and says so by its exit code.
     let (output, out, err) = check(&[&set.0.path().display().to_string()]);
     assert_eq!(output.status.code(), Some(3), "{out}{err}");
@@ -109,4 +121,47 @@ fn structure_sets_without_their_one_series_are_faults() {
     draw(&set, "rt.dcm", "1.2.3.1", "1.2.3.1", &[region(1, "liver", vec![square(1.4, 0.5, 3.5)])]);
     set.refused("", "case ct1: ");
     set.refused("", "rt.dcm: ROI \"liver\", contour 1: its points lie up to 1.00 mm off slice 1");
+    set.refused("", "(data: resample: nearest takes what lies nearest)");
+}
+
+#[test]
+fn contours_between_slices_are_taken_where_they_are_nearest() {
+    let set = Folder::new();
+    dicom(&set, "ct", "1.2.3.1", None);
+    // Planes 1.25 mm apart, half of the slices' distance, and 0.25 mm off them; the shapes tell which one was taken.
+    let at = |k: f64, corners: f64| square(k, 0.5, corners);
+    let lines = vec![at(0.6, 1.5), at(1.1, 2.5), at(1.6, 3.5)];
+    draw(&set, "rt.dcm", "1.2.3.1", "1.2.3.1", &[region(1, "liver", lines), region(2, "empty", vec![])]);
+    set.refused("", "off slice 1");
+    let counts = |yaml: &str| -> Vec<usize> {
+        let labels = loaded(&set.open(yaml).cases[0]);
+        labels.chunks(35).map(|slice| slice.iter().filter(|&&voxel| voxel == 1).count()).collect()
+    };
+    assert_eq!(
+        counts("resample: nearest"),
+        [0, 4, 0, 0],
+        "slice 2 is 0.4 slices from the last plane, more than half a plane"
+    );
+    // One contour alone has no thickness; one that is not parallel has no plane.
+    draw(&set, "rt.dcm", "1.2.3.1", "1.2.3.1", &[region(1, "liver", vec![at(1.4, 2.5)])]);
+    set.refused("resample: nearest", "all contours lie in one plane, and nothing says how thick it is");
+    let across = ("CLOSED_PLANAR", vec![[1.0, 1.0, 0.0], [1.0, 3.0, 0.0], [1.0, 3.0, 3.0]]);
+    draw(&set, "rt.dcm", "1.2.3.1", "1.2.3.1", &[region(1, "liver", vec![across, at(0.4, 2.5)])]);
+    set.refused("resample: nearest", "contour 1: its points lie up to");
+}
+
+#[test]
+fn a_structure_set_of_another_series_is_met_by_its_frame_of_reference() {
+    let set = Folder::new();
+    dicom(&set, "ct", "1.2.3.1", None);
+    let lines = vec![square(1.0, 0.5, 2.5), square(2.0, 0.5, 2.5)];
+    draw(&set, "rt.dcm", "1.2.3.1", "1.2.3.9", &[region(1, "liver", lines)]);
+    set.refused("", "its series 1.2.3.9 is not in the folder");
+    let labels = loaded(&set.open("resample: nearest").cases[0]);
+    assert_eq!(labels.chunks(35).map(|slice| slice.iter().sum::<u8>()).collect::<Vec<_>>(), [0, 4, 4, 0]);
+    dicom(&set, "ct2", "1.2.3.2", None);
+    set.refused(
+        "resample: nearest",
+        "1.2.3.9 is not in the folder; 2 series share its frame of reference, expected one",
+    );
 }
