@@ -138,8 +138,8 @@ impl Folder {
     /// part left unfinished before is taken away.
     pub fn open(path: &Path, settings: &Settings, shard: Option<Shard>) -> Outcome<Self> {
         let failed = |source| Error::io(path, "create", source);
-        settings.check(path)?;
         fs::create_dir_all(path).map_err(failed).about(Code::Output)?;
+        settings.check(path)?;
         let claim = Claim::new(path, shard)?;
         let unfinished = path.join(shard.map_or(".unfinished".into(), |shard| format!(".unfinished-{shard}")));
         remove(&unfinished).and_then(|()| fs::create_dir(&unfinished)).map_err(failed).about(Code::Output)?;
