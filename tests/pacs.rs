@@ -280,14 +280,20 @@ fn memory_does_not_grow_with_the_series() {
 struct Running(std::process::Child);
 
 impl Running {
-    /// Starts a server and waits until it listens.
-    fn server(command: &mut Command, port: u16) -> Self {
+    /// Starts a server and waits until it answers to `title`.
+    fn server(command: &mut Command, title: &str, port: u16) -> Self {
         let mut ended_with_us = Command::new("setpriv");
         ended_with_us.args(["--pdeathsig", "KILL"]).arg(command.get_program()).args(command.get_args());
         let running = Running(ended_with_us.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         let start = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
+        let port = port.to_string();
+        let answers = || {
+            let mut echo = Command::new("echoscu");
+            echo.args(["-aet", "TRANSUNET", "-aec", title, "127.0.0.1", &port]);
+            echo.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+        };
+        while !answers() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{command:?} does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
         running
@@ -313,7 +319,7 @@ fn peers_of_dcmtk_are_understood_too() {
     );
     fs::write(bench.at("archive.cfg"), config).unwrap();
     let Some(mut archive) = common::program("pacs_dcmtk", "dcmqrscp") else { return };
-    let _archive = Running::server(archive.arg("-c").arg(bench.at("archive.cfg")), port);
+    let _archive = Running::server(archive.arg("-c").arg(bench.at("archive.cfg")), "ARCHIVE", port);
     let address = format!("dimse://ARCHIVE@127.0.0.1:{port}");
     let (study, series) = demo_uids();
     let images: Vec<_> = fs::read_dir(hosts::demo().join("ct")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -336,7 +342,7 @@ fn peers_of_dcmtk_are_understood_too() {
     let (port, received) = (orthanc::free_port(), bench.at("received"));
     fs::create_dir(&received).unwrap();
     let Some(mut store) = common::program("pacs_dcmtk", "storescp") else { return };
-    let _store = Running::server(store.args(["+xi", "-od"]).arg(&received).arg(port.to_string()), port);
+    let _store = Running::server(store.args(["+xi", "-od"]).arg(&received).arg(port.to_string()), "ANY", port);
     bench.run(&["send", &seg, "--to", &format!("dimse://ANY@127.0.0.1:{port}")]);
     let file = fs::read_dir(&received).unwrap().next().unwrap().unwrap().path();
     let (ours, theirs) = (open_file(&seg).unwrap(), open_file(file).unwrap());
