@@ -278,6 +278,7 @@ fn names_choose_the_output() {
         ("b.seg.dcm", OutputKind::DicomSeg),
         ("b.seg.nrrd", OutputKind::SegNrrd),
         ("B.SEG.NRRD", OutputKind::SegNrrd),
+        ("b.RTSTRUCT.dcm", OutputKind::RtStruct),
         ("b.nrrd", OutputKind::Nrrd),
         ("b.nii", OutputKind::Nifti),
         ("b.nii.gz", OutputKind::Nifti),
@@ -286,7 +287,12 @@ fn names_choose_the_output() {
     }
     for name in ["b.gz", "b", "nrrd", "b.nhdr", "b.mha", ""] {
         let error = OutputKind::of(Path::new(name)).unwrap_err().to_string();
-        assert!(error.contains("expected .dcm (DICOM SEG), .seg.nrrd"), "{name}: {error}");
+        assert!(
+            error.contains(
+                "expected .dcm (DICOM SEG), .rtstruct.dcm (RT Structure Set), .seg.nrrd (Slicer segmentation), .nrrd"
+            ),
+            "{name}: {error}"
+        );
     }
     let error = write_labels(&labelmap(grid(false)), Path::new("/no/such/folder/x.nii")).unwrap_err().to_string();
     assert!(error.starts_with("/no/such/folder/x.nii: cannot create: "), "{error}");

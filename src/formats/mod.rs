@@ -141,8 +141,7 @@ impl OutputKind {
         KINDS.iter().find(|(ending, _)| name.ends_with(ending)).map(|&(_, kind)| kind).ok_or_else(|| {
             Error::Argument(format!(
                 "{}: the name does not say what to write, expected .dcm (DICOM SEG), .rtstruct.dcm (RT Structure Set), .seg.nrrd \
-                 (Slicer segmentation),
-                 .nrrd, .nii.gz or .nii (label numbers)",
+                 (Slicer segmentation), .nrrd, .nii.gz or .nii (label numbers)",
                 path.display()
             ))
         })
