@@ -43,22 +43,24 @@ impl ClaimRules {
 
     /// The labels of `seg` on the image's grid, with its own numbers, and what they mean.
     pub fn segments(&self, seg: Seg, image: &Volume) -> Result<(Vec<u8>, Vec<Label>)> {
-        let claims = self.claims(&seg.labels);
+        let (claims, named) =
+            (self.claims(&seg.labels), self.counted(&seg.labels).map_err(|e| e.at(seg.path.display()))?);
         let grid = image.geometry();
         let voxels = self.placed(seg.read(grid, claims.clone()), || seg.read_nearest(grid, claims))?;
-        Ok((voxels, self.counted(seg.labels)))
+        Ok((voxels, named))
     }
 
     /// As [`ClaimRules::segments`].
     pub fn regions(&self, set: Structures, image: &Volume) -> Result<(Vec<u8>, Vec<Label>)> {
-        let claims = self.claims(&set.labels);
+        let (claims, named) =
+            (self.claims(&set.labels), self.counted(&set.labels).map_err(|e| e.at(set.path.display()))?);
         let grid: &Geometry = image.geometry();
         let exact = match image.series() {
             Some(series) => set.read_on(series, claims.clone()),
             None => set.read(grid, claims.clone()),
         };
         let voxels = self.placed(exact, || set.read_nearest(grid, claims))?;
-        Ok((voxels, self.counted(set.labels)))
+        Ok((voxels, named))
     }
 
     fn placed(&self, exact: Result<Vec<u8>>, nearest: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
@@ -90,11 +92,21 @@ impl ClaimRules {
         Claims::new(self.overlap, ranks)
     }
 
-    fn counted(&self, mut named: Vec<Label>) -> Vec<Label> {
-        if self.others == Others::Background {
-            let known = |name: &str| name == IGNORE || self.labels.iter().any(|label| label.name.trim() == name);
-            named.retain(|label| known(label.name.trim()));
+    /// Those of `named` that count. One object without any is more often one of other names than a patient without findings.
+    fn counted(&self, named: &[Label]) -> Result<Vec<Label>> {
+        if self.others == Others::Refuse {
+            return Ok(named.to_vec());
         }
-        named
+        let known = |name: &str| name == IGNORE || self.labels.iter().any(|label| label.name.trim() == name);
+        let counted: Vec<Label> = named.iter().filter(|label| known(label.name.trim())).cloned().collect();
+        if counted.is_empty() && !named.is_empty() {
+            let names = |labels: &[Label]| labels.iter().map(|l| l.name.trim()).collect::<Vec<_>>().join(", ");
+            return Err(Error::VolumeFormat(format!(
+                "none of its segments ({}) is among the data set's labels ({}), so all of it would be background",
+                names(named),
+                names(&self.labels)
+            )));
+        }
+        Ok(counted)
     }
 }

@@ -1,32 +1,29 @@
-//! Text in character sets that change within it: ISO 2022 code extensions (PS3.5 section 6.1.2.5).
+//! Text in the character sets of DICOM, with the code extensions of ISO 2022 (PS3.5 section 6.1).
 
-use dicom::core::Tag;
-use dicom::core::value::{DataSetSequence, PrimitiveValue, Value};
-use dicom::core::{DataElement, VR};
-use dicom::dictionary_std::tags;
-use dicom::encoding::text::{SpecificCharacterSet, TextCodec};
-use dicom::object::InMemDicomObject;
-use dicom::object::mem::InMemElement;
-use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK, ISO_2022_JP, ISO_8859_15, SHIFT_JIS, WINDOWS_1254};
+use encoding_rs::{
+    EUC_JP, EUC_KR, Encoding, GB18030, GBK, ISO_2022_JP, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6,
+    ISO_8859_7, ISO_8859_8, ISO_8859_15, SHIFT_JIS, UTF_8, WINDOWS_874, WINDOWS_1254,
+};
+
+/// What stands for bytes that are of no character of their set.
+pub(super) const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
 /// The character sets of a data set.
 #[derive(Debug, Clone)]
 pub(super) struct Charset {
     /// Of text before any escape.
-    first: SpecificCharacterSet,
-    /// Instead of `first`, which parsers take for the default: Turkish and Latin alphabet no. 9.
-    instead: Option<&'static Encoding>,
+    first: Upper,
     /// Whether escapes may lead to others.
     extended: bool,
 }
 
-/// What the bytes above 127 are.
-#[derive(Clone, Copy)]
+/// What the bytes above 127 are; in encodings of several bytes a character, those between them too.
+#[derive(Debug, Clone, Copy)]
 enum Upper {
-    /// As the first character set has them.
-    First,
+    /// None: the default repertoire, and sets that DICOM does not know.
+    Nothing,
+    Latin1,
     Of(&'static Encoding),
-    Single(&'static str),
 }
 
 /// What the bytes below 128 are.
@@ -42,22 +39,16 @@ impl Charset {
     /// From the value of Specific Character Set (0008,0005).
     pub fn new(codes: &str) -> Self {
         let mut codes = codes.split('\\').map(|code| code.trim_matches([' ', '\0']));
-        let code = codes.next().unwrap_or_default();
-        let instead = match code {
-            "ISO_IR 148" | "ISO 2022 IR 148" => Some(WINDOWS_1254),
-            "ISO_IR 203" | "ISO 2022 IR 203" => Some(ISO_8859_15),
-            _ => None,
-        };
-        let first = SpecificCharacterSet::from_code(code).unwrap_or_default();
-        Charset { first, instead, extended: codes.next().is_some() }
+        let first = Upper::named(codes.next().unwrap_or_default());
+        Charset { first, extended: codes.next().is_some() }
     }
 
-    /// The text of `bytes`; what the character set cannot decode is replaced.
+    /// The text of `bytes`, a whole value with its delimiters; [`UNKNOWN`] stands for what is not of the character set.
     pub fn decode(&self, bytes: &[u8]) -> String {
         if !(self.extended && bytes.contains(&0x1B)) {
-            return self.upper(bytes, Upper::First);
+            return self.first.decode(bytes);
         }
-        let (mut lower, mut upper, mut text) = (Lower::Ascii, Upper::First, String::new());
+        let (mut lower, mut upper, mut text) = (Lower::Ascii, self.first, String::new());
         let mut rest = bytes;
         while !rest.is_empty() {
             if let Some((set, length)) = escape(rest) {
@@ -69,82 +60,74 @@ impl Charset {
                 continue;
             }
             // Component and value delimiters bring back what was at the beginning.
-            if lower == Lower::Ascii && matches!(rest[0], b'^' | b'=' | b'\\' | b'\r' | b'\n' | b'\t' | 0x0C) {
+            if lower == Lower::Ascii && DELIMITERS.contains(&rest[0]) {
                 text.push(rest[0].into());
-                (upper, rest) = (Upper::First, &rest[1..]);
+                (upper, rest) = (self.first, &rest[1..]);
                 continue;
             }
             let high = rest[0] >= 0x80;
             let more = |byte: &u8| {
                 (*byte >= 0x80) == high
                     && *byte != 0x1B
-                    && !(!high && lower == Lower::Ascii && b"^=\\\r\n\t\x0C".contains(byte))
+                    && !(!high && lower == Lower::Ascii && DELIMITERS.contains(byte))
             };
             let length = rest.iter().position(|byte| !more(byte)).unwrap_or(rest.len()).max(1);
             let (run, after) = rest.split_at(length);
-            text += &if high { self.upper(run, upper) } else { lower_run(run, lower) };
+            text += &if high { upper.decode(run) } else { lower.decode(run) };
             rest = after;
         }
         text
     }
+}
 
-    fn upper(&self, run: &[u8], set: Upper) -> String {
-        match set {
-            Upper::Of(encoding) => encoding.decode_without_bom_handling(run).0.into_owned(),
-            Upper::Single(code) => {
-                let codec = SpecificCharacterSet::from_code(code).unwrap_or_default();
-                codec.decode(run).unwrap_or_else(|_| String::from_utf8_lossy(run).into_owned())
-            }
-            Upper::First => match self.instead {
-                Some(encoding) => encoding.decode_without_bom_handling(run).0.into_owned(),
-                None => self.first.decode(run).unwrap_or_else(|_| String::from_utf8_lossy(run).into_owned()),
-            },
+/// PS3.5 6.1.2.5.3: what ends the effect of escapes.
+const DELIMITERS: &[u8] = b"^=\\\r\n\t\x0C";
+
+impl Upper {
+    /// Of a defined term (PS3.3 tables C.12-2 to C.12-5); files also have it with other separators.
+    fn named(code: &str) -> Self {
+        let code = code.replace(['_', '-'], " ");
+        match code.strip_prefix("ISO 2022 IR ").or(code.strip_prefix("ISO IR ")).unwrap_or(&code) {
+            "100" => Upper::Latin1,
+            "101" => Upper::Of(ISO_8859_2),
+            "109" => Upper::Of(ISO_8859_3),
+            "110" => Upper::Of(ISO_8859_4),
+            "144" => Upper::Of(ISO_8859_5),
+            "127" => Upper::Of(ISO_8859_6),
+            "126" => Upper::Of(ISO_8859_7),
+            "138" => Upper::Of(ISO_8859_8),
+            "148" => Upper::Of(WINDOWS_1254),
+            "203" => Upper::Of(ISO_8859_15),
+            "166" => Upper::Of(WINDOWS_874),
+            "13" => Upper::Of(SHIFT_JIS),
+            "149" => Upper::Of(EUC_KR),
+            "58" | "GBK" | "GB2312" => Upper::Of(GBK),
+            "192" => Upper::Of(UTF_8),
+            "GB18030" => Upper::Of(GB18030),
+            _ => Upper::Nothing,
         }
     }
 
-    /// Puts right the texts of a data set that was parsed as if its first character set were the only one.
-    pub fn put_right(&self, object: &mut InMemDicomObject) {
-        if !self.extended && self.instead.is_none() {
-            return;
-        }
-        let wrong: Vec<InMemElement> = object.iter().filter_map(|element| self.corrected(element)).collect();
-        wrong.into_iter().for_each(|element| {
-            object.put(element);
-        });
-    }
-
-    fn corrected(&self, element: &InMemElement) -> Option<InMemElement> {
-        let (tag, vr): (Tag, VR) = (element.header().tag, element.header().vr);
-        match element.value() {
-            Value::Primitive(PrimitiveValue::Str(text)) => {
-                Some(DataElement::new(tag, vr, PrimitiveValue::from(self.again(text)?)))
-            }
-            Value::Primitive(PrimitiveValue::Strs(texts)) if texts.iter().any(|text| self.again(text).is_some()) => {
-                let again = texts.iter().map(|text| self.again(text).unwrap_or_else(|| text.clone())).collect();
-                Some(DataElement::new(tag, vr, PrimitiveValue::Strs(again)))
-            }
-            Value::Sequence(sequence) => {
-                let mut items = sequence.items().to_vec();
-                for item in &mut items {
-                    // An item may state its own character set.
-                    let own = item.get(tags::SPECIFIC_CHARACTER_SET).and_then(|codes| codes.to_str().ok());
-                    own.map_or_else(|| self.clone(), |codes| Charset::new(&codes)).put_right(item);
-                }
-                Some(DataElement::new(tag, vr, DataSetSequence::from(items)))
-            }
-            _ => None,
+    fn decode(self, bytes: &[u8]) -> String {
+        match self {
+            Upper::Nothing => bytes.iter().map(|&b| if b.is_ascii() { char::from(b) } else { UNKNOWN }).collect(),
+            Upper::Latin1 => encoding_rs::mem::decode_latin1(bytes).into_owned(),
+            Upper::Of(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
         }
     }
+}
 
-    /// A text that was parsed wrong, from the bytes that the first character set made it of.
-    fn again(&self, text: &str) -> Option<String> {
-        if !text.contains('\u{1B}') && (text.is_ascii() || self.instead.is_none()) {
-            return None;
+impl Lower {
+    fn decode(self, run: &[u8]) -> String {
+        match self {
+            Lower::Ascii => Upper::Nothing.decode(run),
+            Lower::Jis0208 => Upper::Of(ISO_2022_JP).decode(&[b"\x1B$B", run].concat()),
+            // EUC-JP has it behind 8FH, with the high bits set.
+            Lower::Jis0212 => {
+                let pairs = run.chunks(2).flat_map(|pair| [&[0x0F][..], pair].concat());
+                Upper::Of(EUC_JP).decode(&pairs.map(|b| b | 0x80).collect::<Vec<u8>>())
+            }
         }
-        // The default character set stands for bytes as they are.
-        let plain: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-        let bytes = plain.or_else(|| self.first.encode(text).ok())?;
-        Some(self.decode(&bytes))
     }
 }
 
@@ -157,42 +140,27 @@ enum Set {
 /// that is not known is passed over.
 fn escape(bytes: &[u8]) -> Option<(Set, usize)> {
     let [0x1B, rest @ ..] = bytes else { return None };
-    let single = |code| Set::Upper(Upper::Single(code));
+    let named = |code| (Set::Upper(Upper::named(code)), 3);
     Some(match rest {
         [b'(', b'B' | b'J', ..] => (Set::Lower(Lower::Ascii), 3),
         [b'$', b'B', ..] => (Set::Lower(Lower::Jis0208), 3),
         [b'$', b'(', b'D', ..] => (Set::Lower(Lower::Jis0212), 4),
         [b'$', b')', b'C', ..] => (Set::Upper(Upper::Of(EUC_KR)), 4),
         [b'$', b')', b'A', ..] => (Set::Upper(Upper::Of(GBK)), 4),
-        [b')', b'I', ..] => (Set::Upper(Upper::Of(SHIFT_JIS)), 3),
-        [b'-', b'A', ..] => (single("ISO_IR 100"), 3),
-        [b'-', b'B', ..] => (single("ISO_IR 101"), 3),
-        [b'-', b'C', ..] => (single("ISO_IR 109"), 3),
-        [b'-', b'D', ..] => (single("ISO_IR 110"), 3),
-        [b'-', b'F', ..] => (single("ISO_IR 126"), 3),
-        [b'-', b'G', ..] => (single("ISO_IR 127"), 3),
-        [b'-', b'H', ..] => (single("ISO_IR 138"), 3),
-        [b'-', b'L', ..] => (single("ISO_IR 144"), 3),
-        [b'-', b'T', ..] => (single("ISO_IR 166"), 3),
-        [b'-', b'M', ..] => (Set::Upper(Upper::Of(WINDOWS_1254)), 3),
-        [b'-', b'b', ..] => (Set::Upper(Upper::Of(ISO_8859_15)), 3),
+        [b')', b'I', ..] => named("ISO_IR 13"),
+        [b'-', b'A', ..] => named("ISO_IR 100"),
+        [b'-', b'B', ..] => named("ISO_IR 101"),
+        [b'-', b'C', ..] => named("ISO_IR 109"),
+        [b'-', b'D', ..] => named("ISO_IR 110"),
+        [b'-', b'F', ..] => named("ISO_IR 126"),
+        [b'-', b'G', ..] => named("ISO_IR 127"),
+        [b'-', b'H', ..] => named("ISO_IR 138"),
+        [b'-', b'L', ..] => named("ISO_IR 144"),
+        [b'-', b'T', ..] => named("ISO_IR 166"),
+        [b'-', b'M', ..] => named("ISO_IR 148"),
+        [b'-', b'b', ..] => named("ISO_IR 203"),
         _ => (Set::Lower(Lower::Ascii), 1),
     })
-}
-
-fn lower_run(run: &[u8], set: Lower) -> String {
-    let decoded =
-        |encoding: &'static Encoding, bytes: &[u8]| encoding.decode_without_bom_handling(bytes).0.into_owned();
-    match set {
-        Lower::Ascii => String::from_utf8_lossy(run).into_owned(),
-        Lower::Jis0208 => decoded(ISO_2022_JP, &[b"\x1B$B", run].concat()),
-        // EUC-JP has it behind 8FH, with the high bits set.
-        Lower::Jis0212 => {
-            let bytes: Vec<u8> =
-                run.chunks(2).flat_map(|pair| [&[0x0F][..], pair].concat()).map(|b| b | 0x80).collect();
-            decoded(EUC_JP, &bytes)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -224,6 +192,14 @@ mod tests {
             ("ISO_IR 148", b"\xDEahin^\xD6mer \xDD\xF0", "Şahin^Ömer İğ"),
             ("ISO_IR 203", b"\xA4 \xBC", "€ Œ"),
             ("ISO_IR 192", "Wang^XiaoDong=王^小東".as_bytes(), "Wang^XiaoDong=王^小東"),
+            ("GB18030", b"Wang^\x8F\x5C\xB6\xAB\\next", "Wang^\u{5EEB}东\\next"),
+            ("GBK", b"\xCD\xF5^\xD0\xA1\xB6\xAB", "王^小东"),
+            ("ISO_IR 166", b"\xB9\xD2\xC2", "นาย"),
+            ("ISO-IR 100", b"Sch\xE4del", "Schädel"),
+            // Not of the set that is stated, or of none.
+            ("ISO_IR 192", b"M\xFCller^J\xF6rg", "M\u{FFFD}ller^J\u{FFFD}rg"),
+            ("", b"M\xFCller", "M\u{FFFD}ller"),
+            ("NO SUCH SET", b"M\xFCller", "M\u{FFFD}ller"),
             ("\\ISO 2022 IR 87", b"cut \x1B", "cut "),
             ("\\ISO 2022 IR 87", b"odd \x1B$B;", "odd \u{FFFD}"),
         ] {

@@ -16,7 +16,8 @@ use dicom::encoding::{Codec, TransferSyntax, TransferSyntaxIndex};
 use dicom::object::InMemDicomObject;
 use dicom::transfer_syntax::TransferSyntaxRegistry;
 
-use super::charset::Charset;
+use super::charset::UNKNOWN;
+use super::texts;
 use crate::error::{Error, Result};
 
 /// PS3.5 7.5: what begins and ends items and sequences.
@@ -234,11 +235,13 @@ impl DicomFile {
             Bytes::Inflated(_) => inflated.unwrap_or(self.syntax),
             Bytes::Plain(_) => self.syntax,
         };
-        let mut object = InMemDicomObject::read_dataset_with_ts(self.bytes.take(end), plain)
-            .map_err(|error| parse_error(&self.path, "the data set", &error))?;
-        let codes = object.get(tags::SPECIFIC_CHARACTER_SET).and_then(|codes| codes.to_str().ok());
-        let charset = Charset::new(codes.as_deref().unwrap_or_default());
-        charset.put_right(&mut object);
+        let (object, unknown) = texts::data_set(BufReader::new(self.bytes.take(end)), plain)
+            .map_err(|error| parse_error(&self.path, "the data set", &*error))?;
+        if !unknown.is_empty() {
+            let tags: Vec<String> = unknown.iter().map(Tag::to_string).collect();
+            let (path, tags) = (self.path.display(), tags.join(" "));
+            log::warn!("{path}: {tags}: bytes not of the character set that the file states are replaced by {UNKNOWN}");
+        }
         Ok(object)
     }
 

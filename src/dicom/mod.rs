@@ -31,6 +31,7 @@ mod seg_read;
 mod series;
 mod slice;
 mod stack;
+mod texts;
 mod tilt;
 mod tree;
 mod uid;

@@ -82,6 +82,10 @@ fn overlapping_regions_take_the_configured_order() {
     let liver = "labels: [{ value: 1, name: liver }]";
     set.refused(&format!("overlap: last\n{liver}"), "segments \"body\" are not among the data set's labels (liver)");
     assert_eq!(counts(&format!("others: background\n{liver}")), [2, 0]);
+    set.refused(
+        "others: background\nlabels: [{ value: 1, name: Leber }]",
+        "rt.dcm: none of its segments (liver, body) is among the data set's labels (Leber), so all of it would be background",
+    );
     set.refused("others: background", "others is background, which are those not in data.labels: say them");
     // The command names the fault and says so by its exit code.
     let (output, out, err) = check(&[&set.0.path().display().to_string()]);
