@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::attributes::{copied, copied_or_empty, item, long_string, sequence, text};
 use super::codes::{code_sequence, dcm};
-use super::series::{Instance, Series};
+use super::read::series::{Instance, Series};
 use super::uid::{Uids, derived};
 use crate::geometry::Vec3;
 use crate::labelmap::Algorithm;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::overlap::Claims;
-use super::rt_fill::{Outline, fill};
-use super::rt_read::{Contour, Structures};
-use super::seg_grid::common_grid;
-use super::seg_read::Seg;
+use super::rt::fill::{Outline, fill};
+use super::rt::read::{Contour, Structures};
+use super::seg::grid::common_grid;
+use super::seg::read::Seg;
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, sub};
 

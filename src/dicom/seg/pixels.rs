@@ -6,7 +6,7 @@ use std::path::Path;
 use dicom::dictionary_std::tags;
 
 use super::plan::{Frame, Plan, Values};
-use super::{SEQUENCE_END, UNDEFINED_LENGTH, element, io_error, item};
+use super::write::{SEQUENCE_END, UNDEFINED_LENGTH, element, io_error, item};
 use crate::control::{Control, Progress, Stage};
 use crate::dicom::rle;
 use crate::error::Result;

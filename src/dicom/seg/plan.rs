@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{SegCompression, SegEncoding, SegOptions};
+use super::write::{SegCompression, SegEncoding, SegOptions};
 use crate::dicom::codes::check_code;
 use crate::dicom::derived::Derived;
+use crate::dicom::read::series::Series;
 use crate::dicom::rle;
-use crate::dicom::series::Series;
 use crate::error::{Error, Result};
 use crate::fractions::Fractions;
 use crate::labelmap::Labelmap;

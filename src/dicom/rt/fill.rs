@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::overlap::Claims;
-use super::rt_read::{Contour, Structures};
-use super::series::{Instance, Series};
+use super::read::{Contour, Structures};
+use crate::dicom::overlap::Claims;
+use crate::dicom::read::series::{Instance, Series};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 
@@ -53,7 +53,7 @@ impl Structures {
         Ok(out)
     }
 
-    pub(super) fn overlapping(&self, held: u8, claim: u8, [i, j, k]: [usize; 3]) -> Error {
+    pub(in crate::dicom) fn overlapping(&self, held: u8, claim: u8, [i, j, k]: [usize; 3]) -> Error {
         Error::DicomUnsupported(format!(
             "{} and {} overlap at voxel ({i}, {j}, {k}), expected one label for each voxel",
             self.region(held),
@@ -83,7 +83,7 @@ fn agree(contour: &Contour, slice: usize, instances: &[Instance]) -> Result<()> 
 }
 
 /// A contour in a slice.
-pub(super) struct Outline {
+pub(in crate::dicom) struct Outline {
     slice: usize,
     /// Corners (i, j).
     corners: Vec<[f64; 2]>,
@@ -140,7 +140,7 @@ impl Outline {
 
 /// Gives the pixels of `slice` within `outlines` what `settle` makes of the label that they have; fails with that label and
 /// the voxel where there is nothing to be made.
-pub(super) fn fill(
+pub(in crate::dicom) fn fill(
     slice: &mut [u8],
     outlines: &[Outline],
     grid: &Geometry,

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::geometry::Vec3;
 
 /// A value, or why there is none; the reason matters only if the value is needed.
-pub(super) type Field<T> = std::result::Result<T, String>;
+pub(in crate::dicom) type Field<T> = std::result::Result<T, String>;
 
 /// Private element of Siemens, behind the creator "SIEMENS CSA HEADER".
 const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);
@@ -69,7 +69,7 @@ const WANTED: [Tag; 43] = [
 
 /// How the stored pixels become modality values.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PixelFormat {
+pub(in crate::dicom) struct PixelFormat {
     pub rows: usize,
     pub columns: usize,
     /// Bits of a stored sample: 8, 16 or 32; `stored` of them up to `high_bit` carry the value.
@@ -110,7 +110,7 @@ impl PixelFormat {
 
 /// The header of one file.
 #[derive(Debug, Clone)]
-pub(super) struct Header {
+pub(in crate::dicom) struct Header {
     pub path: PathBuf,
     pub sop_class_uid: String,
     pub sop_instance_uid: String,
@@ -147,7 +147,7 @@ pub(super) struct Header {
 }
 
 /// A file that is DICOM and cannot be used, with the series it belongs to if that much was readable.
-pub(super) struct Broken {
+pub(in crate::dicom) struct Broken {
     pub error: Error,
     pub series_uid: Option<String>,
 }
@@ -283,7 +283,7 @@ impl Header {
 }
 
 /// Typed access to raw values.
-pub(super) struct Values<'a> {
+pub(in crate::dicom) struct Values<'a> {
     raw: &'a BTreeMap<Tag, Vec<u8>>,
     endianness: Endianness,
     charset: Charset,

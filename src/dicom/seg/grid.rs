@@ -1,6 +1,6 @@
 //! Where the frames of a DICOM SEG lie on a grid: the source series', or one that their own positions make.
 
-use super::seg_read::{Plane, Seg};
+use super::read::{Plane, Seg};
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 

@@ -174,7 +174,7 @@ fn item_length(file: &mut DicomFile, count: u64) -> Result<Option<u64>> {
 }
 
 /// The items of encapsulated pixel data: the offset table, then the fragments (PS3.5 A.4).
-pub(super) fn items(file: &mut DicomFile) -> Result<Vec<Vec<u8>>> {
+pub(in crate::dicom) fn items(file: &mut DicomFile) -> Result<Vec<Vec<u8>>> {
     let mut items: Vec<Vec<u8>> = Vec::new();
     while let Some(length) = item_length(file, items.len() as u64)? {
         items.push(file.take(length)?);

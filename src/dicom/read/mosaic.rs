@@ -12,7 +12,7 @@ use crate::geometry::{Vec3, cross, dot};
 
 /// What the private elements of a mosaic say.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Mosaic {
+pub(in crate::dicom) struct Mosaic {
     pub tiles: usize,
     /// Direction from each slice to the next, LPS.
     pub normal: Vec3,

@@ -10,7 +10,7 @@ pub(super) const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
 /// The character sets of a data set.
 #[derive(Debug, Clone)]
-pub(super) struct Charset {
+pub(in crate::dicom) struct Charset {
     /// Of text before any escape.
     first: Upper,
     /// Whether escapes may lead to others.

@@ -72,7 +72,7 @@ impl Display for Key {
 
 /// What an image or frame says of its part in a measurement.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Marks {
+pub(in crate::dicom) struct Marks {
     /// Values of ImageType or FrameType behind the second, joined by backslashes.
     pub kind: String,
     pub stack: String,
@@ -90,7 +90,7 @@ pub(super) struct Marks {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Slice {
+pub(in crate::dicom) struct Slice {
     pub file: Arc<Header>,
     /// Number of the frame in a multi-frame file, from 1.
     pub frame: Option<u32>,

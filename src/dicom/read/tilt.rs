@@ -65,7 +65,7 @@ impl FromStr for Tilt {
 
 /// How the slices of a tilted series come onto a straight grid.
 #[derive(Debug, Clone)]
-pub(super) struct Shear {
+pub(in crate::dicom) struct Shear {
     /// Columns and rows of a source slice.
     pub source: [usize; 2],
     /// Columns and rows of the grid.

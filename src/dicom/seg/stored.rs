@@ -2,13 +2,13 @@
 
 use dicom::encoding::{Codec, Endianness};
 
-use super::codestream;
-use super::file::{DicomFile, PixelSpan};
-use super::header::{Header, PixelFormat};
-use super::overlap::Claims;
-use super::pixels::items;
-use super::seg_grid::Place;
-use super::seg_read::{Encoding, Seg};
+use super::grid::Place;
+use super::read::{Encoding, Seg};
+use crate::dicom::overlap::Claims;
+use crate::dicom::read::codestream;
+use crate::dicom::read::file::{DicomFile, PixelSpan};
+use crate::dicom::read::header::{Header, PixelFormat};
+use crate::dicom::read::pixels::items;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 

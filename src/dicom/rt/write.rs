@@ -14,13 +14,14 @@ use dicom::object::mem::InMemElement;
 use dicom::object::{FileMetaTableBuilder, InMemDicomObject};
 use sha2::{Digest, Sha256};
 
-use super::attributes::{LONG_STRING, empty, item, long_string, one_line, sequence, text};
-use super::codes::{code_item, code_sequence};
-use super::derived::{Derived, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, NOTICE, distinct, reference};
 use super::outline::{Corner, outlines};
-use super::seg::{SegOptions, segments};
 use crate::atomic_file;
 use crate::control::{Control, Progress, Stage};
+use crate::dicom::attributes::{LONG_STRING, empty, item, long_string, one_line, sequence, text};
+use crate::dicom::codes::{code_item, code_sequence};
+use crate::dicom::derived::{Derived, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, NOTICE, distinct, reference};
+use crate::dicom::seg::plan::segments;
+use crate::dicom::seg::write::SegOptions;
 use crate::error::{Error, Result};
 use crate::labelmap::Labelmap;
 use crate::labels::Label;

@@ -8,9 +8,9 @@ use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
 
 use super::header::{Field, Header};
-use super::lookup::{items, length, number, numbers, text, whole};
 use super::series::data_set;
 use super::slice::{Marks, Slice, behind_second};
+use crate::dicom::lookup::{items, length, number, numbers, text, whole};
 use crate::error::{Error, Result};
 
 /// Every frame of `file`, in the file's order.

@@ -129,7 +129,7 @@ impl SeriesChoice {
 }
 
 /// A volume that was chosen, and the images of its series that are no part of any.
-pub(super) type Chosen<'a> = (&'a SeriesSummary, (Stack, Vec<Aside>));
+pub(in crate::dicom) type Chosen<'a> = (&'a SeriesSummary, (Stack, Vec<Aside>));
 
 /// The one series and volume that `choice` means.
 pub(super) fn choose<'a>(scan: &'a Scan, choice: &SeriesChoice) -> Result<Chosen<'a>> {

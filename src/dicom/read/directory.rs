@@ -9,14 +9,14 @@ use dicom::dictionary_std::{tags, uids};
 use dicom::object::OpenFileOptions;
 
 use super::file::DicomFile;
-use super::lookup::{items, text, whole};
+use crate::dicom::lookup::{items, text, whole};
 use crate::error::{Error, Result};
 
 /// Directories of real media take some hundred bytes a file.
 const LARGEST: u64 = 256 << 20;
 
 /// A file that a directory names.
-pub(super) struct Listed {
+pub(in crate::dicom) struct Listed {
     pub path: PathBuf,
     /// The series whose record comes before the file's. Directories are written in that order, but need not be.
     pub series_uid: Option<String>,

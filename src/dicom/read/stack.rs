@@ -18,7 +18,7 @@ const AT_ONE_POSITION: [Key; 6] = [Key::Type, Key::Echo, Key::B, Key::Phase, Key
 
 /// Images of one series that make one volume.
 #[derive(Debug)]
-pub(super) struct Stack {
+pub(in crate::dicom) struct Stack {
     /// Its number among the volumes of its series, from 1.
     pub number: usize,
     pub slices: Vec<Slice>,

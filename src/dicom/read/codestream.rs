@@ -13,11 +13,15 @@ use dicom::encoding::{Codec, TransferSyntax};
 
 use super::file::causes;
 use super::header::PixelFormat;
-use super::rle;
+use crate::dicom::rle;
 use crate::error::{Error, Result};
 
 /// Decodes `stream` into little-endian samples and says how they are laid out.
-pub(super) fn decode(syntax: &TransferSyntax, stream: Vec<u8>, format: &PixelFormat) -> Result<(Vec<u8>, PixelFormat)> {
+pub(in crate::dicom) fn decode(
+    syntax: &TransferSyntax,
+    stream: Vec<u8>,
+    format: &PixelFormat,
+) -> Result<(Vec<u8>, PixelFormat)> {
     let name = syntax.name();
     let mut format = format.clone();
     let data = match syntax.uid() {

@@ -206,7 +206,7 @@ pub(super) fn complete(slices: &[Slice]) -> Result<()> {
 }
 
 /// The data set before the pixels. The parser may panic on what the walk let pass.
-pub(super) fn data_set(header: &Header) -> Result<InMemDicomObject> {
+pub(in crate::dicom) fn data_set(header: &Header) -> Result<InMemDicomObject> {
     let path = &header.path;
     let broken = |reason: &str| Error::DicomParse(format!("{}: {reason}", path.display()));
     let Some(pixels) = header.pixels else {

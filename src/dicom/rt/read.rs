@@ -12,9 +12,9 @@ use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
 use dicom::object::mem::InMemElement;
 
-use super::file::DicomFile;
-use super::header::Header;
-use super::lookup::{code, items, numbers, required, text, whole};
+use crate::dicom::lookup::{code, items, numbers, required, text, whole};
+use crate::dicom::read::file::DicomFile;
+use crate::dicom::read::header::Header;
 use crate::error::{Error, Result};
 use crate::geometry::Vec3;
 use crate::labels::Label;
@@ -40,12 +40,12 @@ pub struct Structures {
     /// Regions that are no labels, having only points or open contours: "ROI 3 (Isocentre): only POINT".
     pub skipped: Vec<String>,
     /// Of each label.
-    pub(super) contours: Vec<Vec<Contour>>,
+    pub(in crate::dicom) contours: Vec<Vec<Contour>>,
 }
 
 /// A closed line in the patient.
 #[derive(Debug)]
-pub(super) struct Contour {
+pub(in crate::dicom) struct Contour {
     /// Its place in its region's sequence, from 1.
     pub number: usize,
     /// LPS mm.
@@ -130,7 +130,7 @@ impl Structures {
     }
 
     /// "ROI "Liver"".
-    pub(super) fn region(&self, value: u8) -> String {
+    pub(in crate::dicom) fn region(&self, value: u8) -> String {
         let name = self.labels.iter().find(|label| label.value == value).map_or("", |label| &label.name);
         format!("ROI {name:?}")
     }

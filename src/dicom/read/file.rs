@@ -50,7 +50,7 @@ impl Read for Bytes {
 
 /// Where PixelData (7FE0,0010) lies in the data set's bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PixelSpan {
+pub(in crate::dicom) struct PixelSpan {
     /// Offset of the element's tag, which ends the header.
     pub element: u64,
     /// Offset of the value.
@@ -62,13 +62,13 @@ pub(super) struct PixelSpan {
 
 /// Values of the top level, raw, and the place of the pixels behind them.
 #[derive(Debug, Default)]
-pub(super) struct Elements {
+pub(in crate::dicom) struct Elements {
     pub values: BTreeMap<Tag, Vec<u8>>,
     pub pixels: Option<PixelSpan>,
 }
 
 /// An open file; after [`DicomFile::walk`] the next byte is the first of the pixel data's value.
-pub(super) struct DicomFile {
+pub(in crate::dicom) struct DicomFile {
     path: PathBuf,
     bytes: Bytes,
     /// Offset of the next byte within the data set's bytes.

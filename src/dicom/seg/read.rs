@@ -9,10 +9,10 @@ use dicom::core::Tag;
 use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
 
-use super::codes::rgb;
-use super::header::Header;
-use super::lookup::{code, items, length, numbers, required, text, whole};
-use super::series::data_set;
+use crate::dicom::codes::rgb;
+use crate::dicom::lookup::{code, items, length, numbers, required, text, whole};
+use crate::dicom::read::header::Header;
+use crate::dicom::read::series::data_set;
 use crate::error::{Error, Result};
 use crate::geometry::Vec3;
 use crate::labels::Label;
