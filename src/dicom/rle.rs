@@ -3,7 +3,7 @@
 //!
 //! Decoded here because the registered codec panics on streams that are too short and accepts ones that are too long.
 
-use super::read::header::PixelFormat;
+use super::read::format::PixelFormat;
 use crate::error::{Error, Result};
 
 /// The header: segment count and 15 offsets.

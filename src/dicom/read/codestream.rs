@@ -12,7 +12,7 @@ use dicom::encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom::encoding::{Codec, TransferSyntax};
 
 use super::file::causes;
-use super::header::PixelFormat;
+use super::format::PixelFormat;
 use crate::dicom::rle;
 use crate::error::{Error, Result};
 

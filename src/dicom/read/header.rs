@@ -1,21 +1,17 @@
 //! What the header of one image says: identity, geometry and the format of its pixels.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dicom::core::Tag;
 use dicom::dictionary_std::{tags, uids};
-use dicom::encoding::Endianness;
 
-use super::charset::Charset;
 use super::file::{DicomFile, Elements, PixelSpan};
+use super::format::PixelFormat;
 use super::mosaic::Mosaic;
 use super::slice::Marks;
-use crate::error::Error;
+use super::values::{Field, Values};
+use crate::error::{Error, Result};
 use crate::geometry::Vec3;
-
-/// A value, or why there is none; the reason matters only if the value is needed.
-pub(in crate::dicom) type Field<T> = std::result::Result<T, String>;
 
 /// Private element of Siemens, behind the creator "SIEMENS CSA HEADER".
 const CSA_IMAGE_HEADER: Tag = Tag(0x0029, 0x1010);
@@ -67,47 +63,6 @@ const WANTED: [Tag; 43] = [
     CSA_IMAGE_HEADER,
 ];
 
-/// How the stored pixels become modality values.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::dicom) struct PixelFormat {
-    pub rows: usize,
-    pub columns: usize,
-    /// Bits of a stored sample: 8, 16 or 32; `stored` of them up to `high_bit` carry the value.
-    pub allocated: u32,
-    pub stored: u32,
-    pub high_bit: u32,
-    pub signed: bool,
-    pub slope: f64,
-    pub intercept: f64,
-}
-
-impl PixelFormat {
-    /// Bytes of one uncompressed image.
-    pub fn byte_len(&self) -> u64 {
-        self.rows as u64 * self.columns as u64 * u64::from(self.allocated / 8)
-    }
-
-    /// With another slope and intercept, if they leave an image that f32 can hold.
-    pub fn rescaled(self, slope: f64, intercept: f64) -> Field<Self> {
-        if slope == 0.0 {
-            return Err("RescaleSlope (0028,1053) is 0, which erases the image".into());
-        }
-        if slope.abs() * 2f64.powi(self.stored as i32) + intercept.abs() > f64::from(f32::MAX) {
-            return Err(format!("RescaleSlope {slope} and RescaleIntercept {intercept} lead out of the range of f32"));
-        }
-        Ok(PixelFormat { slope, intercept, ..self })
-    }
-
-    /// Keeps a small file from making the reader allocate a huge image: no codec compresses real images so far.
-    fn implausible(&self, file_size: u64) -> Option<String> {
-        const ALWAYS_FINE: u64 = 16 << 20;
-        const MAX_RATIO: u64 = 1024;
-        let pixels = self.rows as u64 * self.columns as u64;
-        (pixels > ALWAYS_FINE && pixels / MAX_RATIO > file_size)
-            .then(|| format!("{} rows x {} columns cannot be in a file of {file_size} bytes", self.rows, self.columns))
-    }
-}
-
 /// The header of one file.
 #[derive(Debug, Clone)]
 pub(in crate::dicom) struct Header {
@@ -153,6 +108,20 @@ pub(in crate::dicom) struct Broken {
 }
 
 impl Header {
+    /// The header of a file that must be `what`, "a DICOM SEG", which `is` tells.
+    pub fn of_object(path: &Path, is: impl Fn(&Header) -> bool, what: &str) -> Result<Self> {
+        let header = match Header::read(path) {
+            Ok(Some((header, _))) => header,
+            Ok(None) => return Err(Error::DicomParse(format!("{}: not a DICOM file", path.display()))),
+            Err(broken) => return Err(broken.error),
+        };
+        if !is(&header) {
+            let text = format!("{}: SOP class {:?}, expected {what}", path.display(), header.sop_class_uid);
+            return Err(Error::DicomUnsupported(text));
+        }
+        Ok(header)
+    }
+
     /// Reads `path` up to its pixel data, at which the returned file stands. `None`: not DICOM, or a DICOMDIR.
     pub fn read(path: &Path) -> std::result::Result<Option<(Self, DicomFile)>, Broken> {
         let unknown = |error| Broken { error, series_uid: None };
@@ -178,7 +147,7 @@ impl Header {
 
     fn of(path: &Path, values: &Values, series_uid: String, pixels: &Option<PixelSpan>, file: &DicomFile) -> Self {
         let class = values.text(tags::SOP_CLASS_UID);
-        let format = values.pixel_format();
+        let format = PixelFormat::of(values);
         let implausible = match (&format, pixels.as_ref().and_then(|span| span.length)) {
             (_, Some(length)) if length > file.remaining() => {
                 Some(format!("truncated, PixelData claims {length} bytes and {} follow", file.remaining()))
@@ -212,7 +181,7 @@ impl Header {
             pixels: *pixels,
             implausible,
             marks: Marks::of(values),
-            mosaic: values.mosaic(),
+            mosaic: mosaic(values),
             file_size: file.file_size,
         }
     }
@@ -282,118 +251,7 @@ impl Header {
     }
 }
 
-/// Typed access to raw values.
-pub(in crate::dicom) struct Values<'a> {
-    raw: &'a BTreeMap<Tag, Vec<u8>>,
-    endianness: Endianness,
-    charset: Charset,
-}
-
-impl<'a> Values<'a> {
-    fn new(raw: &'a BTreeMap<Tag, Vec<u8>>, endianness: Endianness) -> Self {
-        let codes = raw.get(&tags::SPECIFIC_CHARACTER_SET).map(|value| String::from_utf8_lossy(value).into_owned());
-        let charset = Charset::new(codes.as_deref().unwrap_or_default());
-        Values { raw, endianness, charset }
-    }
-
-    /// The text, empty if absent; what the character set cannot decode is replaced, never an error.
-    pub fn text(&self, tag: Tag) -> String {
-        let Some(raw) = self.raw.get(&tag) else {
-            return String::new();
-        };
-        let text = self.charset.decode(raw);
-        text.trim_matches(|c: char| c.is_whitespace() || c == '\0').chars().filter(|c| !c.is_control()).collect()
-    }
-
-    fn integer(&self, tag: Tag) -> Option<i32> {
-        self.text(tag).split('\\').next()?.trim().parse().ok()
-    }
-
-    /// A positive length in mm, if there is a sane one. SpacingBetweenSlices may be negative where it also means a direction.
-    fn length(&self, tag: Tag) -> Option<f64> {
-        let [length] = self.numbers(tag, "").ok()?;
-        Some(length.abs()).filter(|length| *length > 0.0)
-    }
-
-    /// Exactly `N` finite decimal numbers.
-    pub fn numbers<const N: usize>(&self, tag: Tag, name: &str) -> Field<[f64; N]> {
-        let text = self.text(tag);
-        if text.is_empty() {
-            return Err(format!("{name} is missing"));
-        }
-        let numbers: Option<Vec<f64>> =
-            text.split('\\').map(|part| part.trim().parse().ok().filter(|x: &f64| x.is_finite())).collect();
-        numbers
-            .and_then(|numbers| numbers.try_into().ok())
-            .ok_or_else(|| format!("{name} is {text:?}, expected {N} number{}", if N == 1 { "" } else { "s" }))
-    }
-
-    /// A finite FD, which is binary.
-    pub fn double(&self, tag: Tag) -> Option<f64> {
-        let bytes: [u8; 8] = self.raw.get(&tag)?.as_slice().try_into().ok()?;
-        let double =
-            if self.endianness == Endianness::Big { f64::from_be_bytes(bytes) } else { f64::from_le_bytes(bytes) };
-        double.is_finite().then_some(double)
-    }
-
-    /// An unsigned short (or a longer integer where writers err).
-    fn unsigned(&self, tag: Tag, name: &str) -> Field<u32> {
-        let raw = self.raw.get(&tag).map(Vec::as_slice).unwrap_or_default();
-        let big = self.endianness == Endianness::Big;
-        match *raw {
-            [a, b] if big => Ok(u16::from_be_bytes([a, b]).into()),
-            [a, b] => Ok(u16::from_le_bytes([a, b]).into()),
-            [a, b, c, d] if big => Ok(u32::from_be_bytes([a, b, c, d])),
-            [a, b, c, d] => Ok(u32::from_le_bytes([a, b, c, d])),
-            [] => Err(format!("{name} is missing")),
-            _ => Err(format!("{name} has {} bytes, expected 2", raw.len())),
-        }
-    }
-
-    fn number_or(&self, tag: Tag, name: &str, default: f64) -> Field<f64> {
-        if self.text(tag).is_empty() {
-            return Ok(default);
-        }
-        self.numbers::<1>(tag, name).map(|[x]| x)
-    }
-
-    fn mosaic(&self) -> Option<Field<Mosaic>> {
-        let mosaic = self.text(tags::IMAGE_TYPE).split('\\').any(|part| part.trim() == "MOSAIC");
-        mosaic.then(|| Mosaic::parse(self.raw.get(&CSA_IMAGE_HEADER).map(Vec::as_slice).unwrap_or_default()))
-    }
-
-    /// PS3.3 C.7.6.3 (image pixel) and C.11.1 (modality LUT).
-    fn pixel_format(&self) -> Field<PixelFormat> {
-        let rows = self.unsigned(tags::ROWS, "Rows (0028,0010)")? as usize;
-        let columns = self.unsigned(tags::COLUMNS, "Columns (0028,0011)")? as usize;
-        let samples = self.unsigned(tags::SAMPLES_PER_PIXEL, "SamplesPerPixel (0028,0002)").unwrap_or(1);
-        let allocated = self.unsigned(tags::BITS_ALLOCATED, "BitsAllocated (0028,0100)")?;
-        let stored = self.unsigned(tags::BITS_STORED, "BitsStored (0028,0101)").unwrap_or(allocated);
-        let high_bit = self.unsigned(tags::HIGH_BIT, "HighBit (0028,0102)").unwrap_or(stored.saturating_sub(1));
-        let representation = self.unsigned(tags::PIXEL_REPRESENTATION, "PixelRepresentation (0028,0103)")?;
-        if rows == 0 || columns == 0 || rows > 0xFFFF || columns > 0xFFFF {
-            return Err(format!("the image has {rows} rows and {columns} columns, expected 1 to 65535"));
-        }
-        if samples != 1 {
-            return Err(format!("{samples} samples per pixel, only grey images (1) are read"));
-        }
-        if !matches!(allocated, 8 | 16 | 32) {
-            return Err(format!("BitsAllocated (0028,0100) is {allocated}, expected 8, 16 or 32"));
-        }
-        if stored == 0 || stored > allocated || high_bit >= allocated || high_bit + 1 < stored {
-            return Err(format!(
-                "BitsStored {stored} with HighBit {high_bit} does not fit into BitsAllocated {allocated}"
-            ));
-        }
-        if representation > 1 {
-            return Err(format!("PixelRepresentation (0028,0103) is {representation}, expected 0 or 1"));
-        }
-        if self.raw.contains_key(&tags::MODALITY_LUT_SEQUENCE) {
-            return Err("ModalityLUTSequence (0028,3000) is not read, only RescaleSlope and RescaleIntercept".into());
-        }
-        let slope = self.number_or(tags::RESCALE_SLOPE, "RescaleSlope (0028,1053)", 1.0)?;
-        let intercept = self.number_or(tags::RESCALE_INTERCEPT, "RescaleIntercept (0028,1052)", 0.0)?;
-        let signed = representation == 1;
-        PixelFormat { rows, columns, allocated, stored, high_bit, signed, slope, intercept }.rescaled(slope, intercept)
-    }
+fn mosaic(values: &Values) -> Option<Field<Mosaic>> {
+    let mosaic = values.text(tags::IMAGE_TYPE).split('\\').any(|part| part.trim() == "MOSAIC");
+    mosaic.then(|| Mosaic::parse(values.bytes(CSA_IMAGE_HEADER).unwrap_or_default()))
 }

@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use super::header::{Field, Header, PixelFormat};
+use super::format::PixelFormat;
+use super::header::Header;
 use super::slice::{Marks, Slice};
+use super::values::Field;
 use crate::error::{Error, Result};
 use crate::geometry::{Vec3, cross, dot};
 

@@ -7,9 +7,10 @@ use dicom::core::Tag;
 use dicom::dictionary_std::tags;
 use dicom::object::InMemDicomObject;
 
-use super::header::{Field, Header};
+use super::header::Header;
 use super::series::data_set;
 use super::slice::{Marks, Slice, behind_second};
+use super::values::Field;
 use crate::dicom::lookup::{items, length, number, numbers, text, whole};
 use crate::error::{Error, Result};
 
@@ -70,7 +71,7 @@ impl Groups<'_> {
         numbers(group, tag, name).map_err(|error| error.to_string())
     }
 
-    fn rescaled(&self, file: &Header, group: &InMemDicomObject) -> Field<super::header::PixelFormat> {
+    fn rescaled(&self, file: &Header, group: &InMemDicomObject) -> Field<super::format::PixelFormat> {
         let value = |tag, name: &str, usual: f64| match group.get(tag) {
             None => Ok(usual),
             Some(_) => number(group, tag).ok_or_else(|| format!("{name} {tag}: expected a number")),

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use super::header::Field;
 use super::slice::Slice;
 use super::tilt::{Shear, Tilt};
+use super::values::Field;
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 

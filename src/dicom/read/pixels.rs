@@ -8,7 +8,8 @@ use dicom::encoding::{Codec, Endianness};
 
 use super::codestream;
 use super::file::{DicomFile, PixelSpan};
-use super::header::{Header, PixelFormat};
+use super::format::PixelFormat;
+use super::header::Header;
 use super::slice::Slice;
 use crate::error::{Error, Result};
 

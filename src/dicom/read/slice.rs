@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use dicom::dictionary_std::tags;
 
-use super::header::{Field, Header, PixelFormat, Values};
+use super::format::PixelFormat;
+use super::header::Header;
+use super::values::{Field, Values};
 use crate::geometry::Vec3;
 
 /// What tells the slices of one series apart, each with its own name in the rules of a choice.

@@ -171,8 +171,8 @@ mod tests {
         assert!(unknown.is_empty());
         let values = |tag| object.get(tag).unwrap().value().to_multi_str().unwrap().into_owned();
         assert_eq!(values(tags::STUDY_DESCRIPTION), ["ä", "ö", ""]);
-        assert_eq!(values(tags::PATIENT_COMMENTS), ["a\\ü "]);
-        assert_eq!(values(tags::TEXT_VALUE), ["A", "B "]);
+        assert_eq!(values(tags::PATIENT_COMMENTS), ["a\\ü"]);
+        assert_eq!(values(tags::TEXT_VALUE), ["A", "B"]);
         let items = object.get(tags::OTHER_PATIENT_I_DS_SEQUENCE).unwrap().items().unwrap();
         let names = items.iter().map(|item| item.get(tags::PATIENT_NAME).unwrap().to_str().unwrap());
         assert!(names.eq(["Люк", "Jörg"]));

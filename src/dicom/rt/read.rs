@@ -63,16 +63,7 @@ enum Shape {
 
 impl Structures {
     pub fn open(path: &Path) -> Result<Self> {
-        let header = match Header::read(path) {
-            Ok(Some((header, _))) => header,
-            Ok(None) => return Err(Error::DicomParse(format!("{}: not a DICOM file", path.display()))),
-            Err(broken) => return Err(broken.error),
-        };
-        if !header.is_structure_set() {
-            let text =
-                format!("{}: SOP class {:?}, expected an RT Structure Set", path.display(), header.sop_class_uid);
-            return Err(Error::DicomUnsupported(text));
-        }
+        Header::of_object(path, Header::is_structure_set, "an RT Structure Set")?;
         Structures::of(path, &whole_data_set(path)?).map_err(|e| e.at(path.display()))
     }
 

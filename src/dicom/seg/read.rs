@@ -69,15 +69,7 @@ pub(super) struct Plane {
 impl Seg {
     /// Reads everything but the pixels.
     pub fn open(path: &Path) -> Result<Self> {
-        let header = match Header::read(path) {
-            Ok(Some((header, _))) => header,
-            Ok(None) => return Err(Error::DicomParse(format!("{}: not a DICOM file", path.display()))),
-            Err(broken) => return Err(broken.error),
-        };
-        if !header.is_segmentation() {
-            let text = format!("{}: SOP class {:?}, expected a DICOM SEG", path.display(), header.sop_class_uid);
-            return Err(Error::DicomUnsupported(text));
-        }
+        let header = Header::of_object(path, Header::is_segmentation, "a DICOM SEG")?;
         if let Some(reason) = &header.implausible {
             return Err(Error::DicomParse(format!("{}: {reason}", path.display())));
         }
