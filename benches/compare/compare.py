@@ -63,6 +63,8 @@ def main():
     parser.add_argument("--slices", type=int, nargs="+", help="of the series: 100 by default, with --scale 1, 10, 100 and 1,000")
     parser.add_argument("--peer-batch", type=int, default=1, help="slices that the pipeline in Python passes at once")
     options = parser.parse_args()
+    if options.runtimes == ["compiled"]:
+        parser.error("torch.compile is left out where it does not work: name another runtime beside it")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))
         if options.end_to_end:

@@ -2,7 +2,8 @@
 
 import statistics
 
-from measure import heading, machine, measured, row
+from measure import heading, machine, row
+from whole import rounds_of
 
 SLICES = [1, 10, 100, 1000]
 # Enough to tell the time of a slice from that of the start.
@@ -31,7 +32,8 @@ def run(bench, slices, side, classes, threads):
     """A row of the table; returns the peak memory in bytes."""
     model = bench.model("--classes", classes, "--side", side)
     command = bench.segment(bench.series(slices), model, bench.folder / "out.dcm", threads)
-    runs = [measured(command) for _ in range(bench.options.rounds or 1)]
+    rounds, _ = rounds_of(bench, [command], bench.options.rounds or 1, threads)
+    runs = [round_[0] for round_, _ in rounds]
     median = lambda key: statistics.median(run[key] for run in runs)
     part = lambda key: statistics.median(run["seconds"][key] for run in runs)
     row(

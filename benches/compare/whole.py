@@ -11,11 +11,10 @@ from measure import OTHERS, Side, heading, machine, measured, row, spread
 EQUAL = 0.999
 
 
-def rounds_of(bench, commands, count, after=lambda: {}):
+def rounds_of(bench, commands, count, threads, after=lambda: {}):
     """`count` measurements of each command in turn, the answer of `after` at the end of each round, and how many rounds were disturbed."""
-    options, rounds, disturbed = bench.options, [], 0
-    allowed = os.cpu_count() - options.threads + OTHERS
-    while len(rounds) < count and disturbed < options.patience:
+    rounds, disturbed, allowed = [], 0, os.cpu_count() - threads + OTHERS
+    while len(rounds) < count and disturbed < bench.options.patience:
         round_ = [measured(command) for command in commands]
         extra = after()
         quiet = all(run["others"] < allowed for run in round_)
@@ -50,7 +49,7 @@ def first_mask(bench):
     for command in commands:
         measured(command)
     equal = min(check_labels(bench, series, outs[0], out) for out in outs[1:])
-    rounds, disturbed = rounds_of(bench, commands, options.rounds or 11)
+    rounds, disturbed = rounds_of(bench, commands, options.rounds or 11, options.threads)
     print(
         f"{machine()}; one slice of 512 x 512 to a DICOM SEG, {options.threads} threads, all files in the page cache, "
         f"{len(rounds)} processes of each in turn ({disturbed} rounds not counted); the same label on {equal:.3%} of the voxels\n"
@@ -77,7 +76,7 @@ def end_to_end(bench):
     network = Side("transunet", [bench.program, "forward", model, 1, options.threads])
     network.step()
     passes = lambda: {"forward": sum(network.step()["seconds"] for _ in range(slices))}
-    rounds, disturbed = rounds_of(bench, commands, options.rounds or 3, passes)
+    rounds, disturbed = rounds_of(bench, commands, options.rounds or 3, options.threads, passes)
     network.end()
     equal = check_labels(bench, series, *outs)
     print(
