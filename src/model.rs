@@ -75,12 +75,22 @@ impl Model {
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified> {
+        let pixels = self.input(pixels, shape)?;
+        self.device.watch(|| Stoppable::run(cancel, |pass| self.network.classify(pixels, probabilities, pass)))
+    }
+
+    /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the network's own output, `[b, classes, h, w]`.
+    pub fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
+        let pixels = self.input(pixels, shape)?;
+        self.device.watch(|| self.network.logits(pixels))
+    }
+
+    fn input(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<TensorData> {
         let expected = self.config.architecture.channels;
         if shape[1] != 1 && shape[1] != expected {
             return Err(Error::Argument(format!("input has {} channels, the model takes 1 or {expected}", shape[1])));
         }
-        let pixels = TensorData::new(pixels, shape);
-        self.device.watch(|| Stoppable::run(cancel, |pass| self.network.classify(pixels, probabilities, pass)))
+        Ok(TensorData::new(pixels, shape))
     }
 
     pub fn config(&self) -> &ModelConfig {
@@ -109,6 +119,8 @@ pub struct Classified {
 trait Network: std::fmt::Debug + Send + Sync {
     fn classify(&self, pixels: TensorData, probabilities: bool, pass: Option<Stoppable>) -> Result<Classified>;
 
+    fn logits(&self, pixels: TensorData) -> Result<Vec<f32>>;
+
     /// Shows every parameter and running statistic, one at a time.
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()>;
 }
@@ -126,11 +138,13 @@ impl<B: Kernels> Network for OnDevice<B> {
             Some(mut pass) => self.network.forward_with(pixels, &mut pass),
             None => self.network.forward(pixels),
         };
-        let floats =
-            |data: TensorData| data.into_vec::<f32>().map_err(|e| Error::Internal(format!("probabilities: {e:?}")));
-        let probabilities = probabilities.then(|| floats(softmax(logits.clone(), 1).into_data())).transpose()?;
+        let probabilities = probabilities.then(|| floats(softmax(logits.clone(), 1))).transpose()?;
         let labels = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
         Ok(Classified { labels, probabilities })
+    }
+
+    fn logits(&self, pixels: TensorData) -> Result<Vec<f32>> {
+        floats(self.network.forward(Tensor::from_data(pixels, &self.device)))
     }
 
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {
@@ -140,6 +154,10 @@ impl<B: Kernels> Network for OnDevice<B> {
         }
         Ok(())
     }
+}
+
+fn floats<B: Kernels>(tensor: Tensor<B, 4>) -> Result<Vec<f32>> {
+    tensor.into_data().into_vec().map_err(|e| Error::Internal(format!("output of the network: {e:?}")))
 }
 
 /// Builds a network of values that `read(name, shape)` returns.

@@ -5,11 +5,11 @@ import sys
 import time
 from pathlib import Path
 
-import highdicom
 import numpy as np
 import pydicom
-from highdicom.sr.coding import CodedConcept
 from highdicom.spatial import get_series_volume_positions
+
+import segmentation
 
 BEGAN = time.perf_counter()
 
@@ -43,23 +43,7 @@ def write(folder, out):
     datasets, _ = headers(folder)
     shape = (len(datasets), datasets[0].Rows, datasets[0].Columns)
     labels = np.fromfile(folder / "labels.raw", np.uint8).reshape(shape)
-    algorithm = highdicom.AlgorithmIdentificationSequence("benchmark", CodedConcept("123110", "DCM", "Artificial Intelligence"), "1")
-    segments = [
-        highdicom.seg.SegmentDescription(
-            number,
-            str(number),
-            CodedConcept("123037004", "SCT", "Anatomical Structure"),
-            CodedConcept("85756007", "SCT", "Tissue"),
-            highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm,
-        )
-        for number in range(1, 9)
-    ]
-    uid = highdicom.UID
-    seg = highdicom.seg.Segmentation(
-        datasets, labels, highdicom.seg.SegmentationTypeValues.BINARY, segments, uid(), 100, uid(), 1, "benchmark", "benchmark", "1", "1"
-    )
-    seg.save_as(out)
+    segmentation.write(datasets, labels, 8, out)
     return {}
 
 

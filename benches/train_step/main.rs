@@ -1,7 +1,7 @@
 //! Training steps of R50-ViT-B_16 for `compare.py`: writes weights and a batch, then makes a step for each line that it reads.
 
 use std::error::Error;
-use std::io::{BufRead, Write, stdin, stdout};
+use std::io::{BufRead, stdin};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -20,6 +20,9 @@ use transunet::train::settings::{LossSettings, OptimizerSettings};
 use transunet::train::student::{NETWORK, Student};
 use transunet::weights::Precision;
 
+#[path = "../common/program.rs"]
+mod program;
+
 type Learning = burn_autodiff::Autodiff<Cpu>;
 
 const SEED: u64 = 1;
@@ -27,8 +30,7 @@ const SIDE: usize = 224;
 const CLASSES: usize = 9;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Cargo adds --bench.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments = program::arguments();
     let [folder, batch, threads] = &arguments[..] else {
         println!("benches/train_step/run measures a training step against PyTorch");
         return Ok(());
@@ -53,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     let mut student = Student::<Learning>::new(&architecture, false, &device)
         .filled(|name, shape| Ok(initial_values(SEED, name.strip_prefix(NETWORK).unwrap_or(name), shape)))?;
-    tell(&json!({ "pid": std::process::id(), "threads": threads }))?;
+    program::tell(&json!({ "pid": std::process::id(), "threads": threads }))?;
     for line in stdin().lock().lines() {
         line?;
         let began = Instant::now();
@@ -69,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         student = optimizer.update(student, gradients, 0.01);
         let seconds = began.elapsed();
         let update = seconds - forward - backward;
-        tell(&json!({ "loss": value, "seconds": seconds.as_secs_f64(), "forward": forward.as_secs_f64(),
+        program::tell(&json!({ "loss": value, "seconds": seconds.as_secs_f64(), "forward": forward.as_secs_f64(),
             "backward": backward.as_secs_f64(), "update": update.as_secs_f64() }))?;
     }
     Ok(())
@@ -81,10 +83,4 @@ fn made_up(batch: usize) -> (Vec<f32>, Vec<u8>) {
     let mut random = random::stream(SEED, "benchmark", &[]);
     let images = (0..count).map(|_| random.unit() as f32).collect();
     (images, (0..count).map(|at| (at / 1000 % CLASSES) as u8).collect())
-}
-
-fn tell(answer: &serde_json::Value) -> std::io::Result<()> {
-    let mut out = stdout().lock();
-    writeln!(out, "{answer}")?;
-    out.flush()
 }

@@ -1,5 +1,7 @@
 """R50-ViT-B_16 TransUNet in PyTorch, with the names of the published checkpoints (Chen et al., arXiv:2102.04306)."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -85,11 +87,11 @@ class Layer(nn.Module):
 
 
 class Embeddings(nn.Module):
-    def __init__(self):
+    def __init__(self, tokens):
         super().__init__()
         self.hybrid_model = Stem()
         self.patch_embeddings = nn.Conv2d(1024, 768, 1)
-        self.position_embeddings = nn.Parameter(torch.zeros(1, 196, 768))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, tokens, 768))
 
     def forward(self, x):
         x, skips = self.hybrid_model(x)
@@ -101,10 +103,11 @@ def conv_norm(inputs, outputs):
 
 
 class TransUNet(nn.Module):
-    def __init__(self, classes):
+    def __init__(self, classes, side=224):
         super().__init__()
+        self.grid = side // 16, side // 16
         encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer() for _ in range(12)), "encoder_norm": nn.LayerNorm(768, 1e-6)})
-        self.transformer = nn.ModuleDict({"embeddings": Embeddings(), "encoder": encoder})
+        self.transformer = nn.ModuleDict({"embeddings": Embeddings(math.prod(self.grid)), "encoder": encoder})
         sizes = [(512, 512, 256), (256, 256, 128), (128, 64, 64), (64, 0, 16)]
         blocks = [
             nn.ModuleDict({"conv1": conv_norm(inputs + skip, outputs), "conv2": conv_norm(outputs, outputs)})
@@ -114,11 +117,11 @@ class TransUNet(nn.Module):
         self.segmentation_head = nn.Sequential(nn.Conv2d(16, classes, 3, padding=1))
 
     def forward(self, x):
-        """`[b, 1, 224, 224]` to logits `[b, classes, 224, 224]`."""
+        """`[b, 1, side, side]` to logits `[b, classes, side, side]`."""
         x, skips = self.transformer["embeddings"](x.repeat(1, 3, 1, 1))
         for layer in self.transformer["encoder"]["layer"]:
             x = layer(x)
-        x = self.transformer["encoder"]["encoder_norm"](x).transpose(1, 2).unflatten(2, (14, 14))
+        x = self.transformer["encoder"]["encoder_norm"](x).transpose(1, 2).unflatten(2, self.grid)
         x = self.decoder["conv_more"](x)
         for block, skip in zip(self.decoder["blocks"], [*skips, None]):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
