@@ -12,6 +12,7 @@ pub mod control;
 pub mod data;
 pub mod device;
 pub mod dicom;
+pub mod engine;
 pub mod error;
 pub mod ffi;
 pub mod formats;
