@@ -123,10 +123,19 @@ impl Sample {
         if inside { f64::from(self.values[place(row, column) + channel]) } else { 0.0 }
     }
 
-    fn convolved(&self, weight: &[f32], outputs: usize, kernel: usize, [stride, padding]: [usize; 2], at: [usize; 3]) -> f64 {
+    fn convolved(
+        &self,
+        weight: &[f32],
+        outputs: usize,
+        kernel: usize,
+        [stride, padding]: [usize; 2],
+        at: [usize; 3],
+    ) -> f64 {
         let [row, column, output] = at;
         let mut sum = 0.0;
-        for (y, x, c) in (0..kernel).flat_map(|y| (0..kernel).flat_map(move |x| (0..self.channels).map(move |c| (y, x, c)))) {
+        for (y, x, c) in
+            (0..kernel).flat_map(|y| (0..kernel).flat_map(move |x| (0..self.channels).map(move |c| (y, x, c))))
+        {
             let [row, column] = [row * stride + y, column * stride + x].map(|at| at as isize - padding as isize);
             let weight = weight[((y * kernel + x) * self.channels + c) * outputs + output];
             sum += self.at(row, column, c) * f64::from(weight);
@@ -138,9 +147,13 @@ impl Sample {
 #[test]
 fn convolutions() {
     for isa in Isa::available() {
-        for (size, channels, outputs, kernel, stride) in
-            [([7, 9], 5, 6, 3, 2), ([14, 14], 16, 33, 3, 1), ([5, 5], 3, 64, 1, 2), ([1, 3], 2, 4, 3, 1), ([40, 31], 20, 150, 3, 1)]
-        {
+        for (size, channels, outputs, kernel, stride) in [
+            ([7, 9], 5, 6, 3, 2),
+            ([14, 14], 16, 33, 3, 1),
+            ([5, 5], 3, 64, 1, 2),
+            ([1, 3], 2, 4, 3, 1),
+            ([40, 31], 20, 150, 3, 1),
+        ] {
             let x = Sample::new(5, size, channels);
             let (weight, bias) = (noise(6, kernel * kernel * channels * outputs), noise(7, outputs));
             let padding = kernel / 2;
@@ -160,9 +173,8 @@ fn convolutions() {
             let mut by_tiles = Vec::new();
             if kernel == 3 && stride == 1 {
                 for side in [2, 4] {
-                    let weight = |c: usize, n: usize| {
-                        std::array::from_fn(|tap| weight[(tap * channels + c) * outputs + n])
-                    };
+                    let weight =
+                        |c: usize, n: usize| std::array::from_fn(|tap| weight[(tap * channels + c) * outputs + n]);
                     let winograd = Winograd::new(isa, side, [channels, outputs], &bias, weight);
                     let mut out = vec![0.0; out.len()];
                     winograd.convolve(x.map(), &mut out, pitch(outputs), Activation::None);

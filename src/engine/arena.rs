@@ -4,6 +4,7 @@ use crate::control::Cancel;
 use crate::error::{Error, Result};
 use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::Map;
+use crate::kernels::simd::memory;
 use crate::kernels::simd::norms::Pixels;
 use crate::kernels::simd::product::pitch;
 
@@ -33,7 +34,7 @@ impl Run<'_> {
         let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
         match fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(n, _)| n) {
             Some(n) => free.swap_remove(n),
-            None => vec![0.0; len],
+            None => memory::zeros(len),
         }
     }
 

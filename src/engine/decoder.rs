@@ -24,8 +24,7 @@ struct Block {
 impl Decoder {
     pub fn new(reader: &mut Reader, of: &Architecture) -> Result<Self> {
         let mut size = of.grid();
-        let conv_more =
-            Convolution::normalized(reader, "decoder.conv_more", [of.hidden, 0], of.head_channels, size)?;
+        let conv_more = Convolution::normalized(reader, "decoder.conv_more", [of.hidden, 0], of.head_channels, size)?;
         let mut inputs = of.head_channels;
         let mut blocks = Vec::with_capacity(4);
         for (index, (&outputs, skip)) in of.decoder_channels.iter().zip(of.skip_channels()).enumerate() {

@@ -146,7 +146,13 @@ impl Convolution {
     }
 
     /// A standardised convolution called `{name}.weight` of `shape` `[out, in, k, k]`, without bias.
-    pub fn standardized(reader: &mut Reader, name: &str, shape: [usize; 4], stride: usize, size: [usize; 2]) -> Result<Self> {
+    pub fn standardized(
+        reader: &mut Reader,
+        name: &str,
+        shape: [usize; 4],
+        stride: usize,
+        size: [usize; 2],
+    ) -> Result<Self> {
         let [outputs, inputs, side, _] = shape;
         let values = reader.tensor(&format!("{name}.weight"), &shape)?;
         let kernels = Kernels { values, outputs, inputs: Parts::one(inputs), side, bias: Vec::new() };

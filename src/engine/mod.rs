@@ -44,11 +44,7 @@ pub struct Engine {
 
 impl Engine {
     /// The network of values that `read(name, shape)` returns, each asked for once.
-    pub fn new(
-        of: &Architecture,
-        isa: Isa,
-        mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+    pub fn new(of: &Architecture, isa: Isa, mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
         let reader = &mut Reader { isa, read: &mut read };
         let hidden = of.hidden;
         let stem = match &of.stem {

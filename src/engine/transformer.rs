@@ -38,7 +38,9 @@ impl Layer {
         let mut weights = Vec::with_capacity(3);
         let mut bias = vec![0.0; 3 * heads * width];
         // Scores are divided by the root of a head's width: the queries are.
-        for (part, (kind, scale)) in [("query", 1.0 / (own as f64).sqrt()), ("key", 1.0), ("value", 1.0)].into_iter().enumerate() {
+        for (part, (kind, scale)) in
+            [("query", 1.0 / (own as f64).sqrt()), ("key", 1.0), ("value", 1.0)].into_iter().enumerate()
+        {
             let mut weight = reader.tensor(&name(&format!("attn.{kind}.weight")), &[hidden, hidden])?;
             weight.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
             weights.push(weight);

@@ -7,9 +7,9 @@ use super::{Classified, Network};
 use crate::control::Cancel;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::Map;
 use crate::kernels::simd::parallel;
-use crate::kernels::simd::Isa;
 use crate::network::Architecture;
 use crate::weights::{Checkpoint, parameters};
 
@@ -24,7 +24,10 @@ pub(super) struct OnCpu {
 #[derive(Debug)]
 enum Origin {
     /// Read again where they are asked for, so that they are not held twice.
-    File { checkpoint: Checkpoint, compat: bool },
+    File {
+        checkpoint: Checkpoint,
+        compat: bool,
+    },
     Values(BTreeMap<String, Vec<f32>>),
 }
 

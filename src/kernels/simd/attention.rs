@@ -73,10 +73,12 @@ impl Kernel for Attention<'_> {
                 let tile = Tile {
                     places: &places[..count],
                     taps: 1,
+                    skip: 0,
                     run: width,
                     weights: keys,
                     apart: panel,
                     next: keys.as_ptr(),
+                    lines: 0,
                 };
                 let at = scores[n * panel..(count - 1) * apart_scores + (n + 1) * panel].as_mut_ptr();
                 let stored = Stored { at, pitch: apart_scores, add: false, bias: &zeros, activation: Activation::None };
@@ -93,10 +95,12 @@ impl Kernel for Attention<'_> {
                 let tile = Tile {
                     places: &places[..count],
                     taps: 1,
+                    skip: 0,
                     run: tokens,
                     weights: &values[column..(tokens - 1) * of.pitch + column + across],
                     apart: of.pitch,
                     next: values.as_ptr(),
+                    lines: 0,
                 };
                 let place = (first + start) * apart + head * width + column;
                 let at = out.at(place, (count - 1) * apart + across);

@@ -5,7 +5,14 @@ use super::{Isa, Kernel, Simd};
 
 /// Planes `[1 or channels, height, width]` to pixels of `channels` values without gaps, in a frame of zeros `[top, left]`
 /// wide above and to the left and as wide as `size` leaves room for below and to the right. One plane is repeated.
-pub fn interleave(planes: &[f32], [height, width]: [usize; 2], channels: usize, frame: [usize; 2], size: [usize; 2], out: &mut [f32]) {
+pub fn interleave(
+    planes: &[f32],
+    [height, width]: [usize; 2],
+    channels: usize,
+    frame: [usize; 2],
+    size: [usize; 2],
+    out: &mut [f32],
+) {
     let repeated = planes.len() == height * width;
     parallel::chunks(&mut out[..size[0] * size[1] * channels], size[1] * channels, |row, out| {
         out.fill(0.0);

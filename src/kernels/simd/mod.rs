@@ -1,14 +1,15 @@
 //! Vectors of f32 in the widest form that the processor has, chosen when the library runs.
 #![allow(unsafe_code)]
 
+pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod maps;
+pub mod memory;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-pub mod attention;
-pub mod maps;
 pub mod norms;
 pub mod parallel;
 mod portable;

@@ -23,7 +23,15 @@ pub struct Affine {
 
 /// What makes each group of neighbouring channels of `x` have mean 0 and variance 1, then maps channels by `weight` and
 /// `bias` (Wu and He, arXiv:1803.08494).
-pub fn group_norm(isa: Isa, x: &[f32], of: Pixels, groups: usize, epsilon: f64, weight: &[f32], bias: &[f32]) -> Affine {
+pub fn group_norm(
+    isa: Isa,
+    x: &[f32],
+    of: Pixels,
+    groups: usize,
+    epsilon: f64,
+    weight: &[f32],
+    bias: &[f32],
+) -> Affine {
     let padded = of.channels.next_multiple_of(WIDEST);
     let runs = of.count.div_ceil(RUN);
     // For each run the channels' means, then their sums of squared deviations.

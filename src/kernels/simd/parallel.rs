@@ -70,4 +70,3 @@ impl<'a> Shared<'a> {
         self.start.wrapping_add(start)
     }
 }
-

@@ -1,6 +1,9 @@
 //! Matrix products with packed weights: linear layers, and convolutions whose windows are read in place.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
+use super::memory;
 use super::parallel::{self, Shared};
 use super::{Isa, Kernel, Simd, WIDEST};
 
@@ -12,6 +15,10 @@ pub const MOST_TAPS: usize = 16;
 const SMALL: usize = 256 << 10;
 /// Bytes of the left matrix that are worked on together where the right one is large.
 const BLOCK: usize = 640 << 10;
+/// Rows of the right matrix that are worked on together where it is large.
+const DEPTH: usize = 768;
+/// Panels that a thread takes one after the other.
+const GROUP: usize = 4;
 
 /// What happens to a sum before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +51,7 @@ impl Packed {
         let panel = 2 * isa.lanes();
         let rows = taps * run;
         let width = columns.next_multiple_of(isa.lanes());
-        let mut values = vec![0.0; rows * width];
+        let mut values = memory::zeros(rows * width);
         let shared = Shared::of(&mut values);
         parallel::each(width.div_ceil(panel), |n| {
             let (first, across) = (n * panel, panel.min(width - n * panel));
@@ -133,7 +140,7 @@ pub fn multiply(left: &Left, right: &Packed, out: &mut [f32], pitch: usize, add:
     let tile = right.isa.rows();
     let panels = width.div_ceil(2 * right.isa.lanes());
     let out = Shared::of(out);
-    let zeros = vec![0.0; right.run];
+    let zeros = vec![0.0; right.run.max(2 * WIDEST)];
     let product = Product { left, right, out, pitch, add, activation, zeros: &zeros };
     let depth = right.taps * right.run;
     let tiles = rows.div_ceil(tile);
@@ -141,16 +148,23 @@ pub fn multiply(left: &Left, right: &Packed, out: &mut [f32], pitch: usize, add:
         let tasks = (16 * rayon::current_num_threads()).min(tiles);
         parallel::each(tasks, |task| {
             let tiles = task * tiles / tasks..(task + 1) * tiles / tasks;
-            right.isa.run(Part { product, rows: tiles.start * tile..(tiles.end * tile).min(rows), panels: 0..panels });
+            right.isa.run(ByRows(Part {
+                product,
+                rows: tiles.start * tile..(tiles.end * tile).min(rows),
+                panels: 0..panels,
+            }));
         });
     } else {
-        let most = (BLOCK / (4 * depth) / tile).max(1);
+        let most = (BLOCK / (4 * depth.min(DEPTH)) / tile).max(1);
         let blocks = tiles.div_ceil(most);
-        parallel::each(blocks * panels, |task| {
-            let (block, panel) = (task / panels, task % panels);
+        // Neighbouring panels share what is cached of the left matrix.
+        let group = (panels * blocks / (4 * rayon::current_num_threads())).clamp(1, GROUP);
+        let groups = panels.div_ceil(group);
+        parallel::each(blocks * groups, |task| {
+            let (block, first) = (task / groups, task % groups * group);
             let tiles = block * tiles / blocks..(block + 1) * tiles / blocks;
             let rows = tiles.start * tile..(tiles.end * tile).min(rows);
-            right.isa.run(Part { product, rows, panels: panel..panel + 1 });
+            right.isa.run(ByPanels(Part { product, rows, panels: first..(first + group).min(panels) }));
         });
     }
 }
@@ -163,80 +177,145 @@ struct Product<'a> {
     pitch: usize,
     add: bool,
     activation: Activation,
-    /// A run of zeros.
+    /// A run of zeros, or a panel's bias.
     zeros: &'a [f32],
 }
 
 /// A stretch of rows and of panels of one product.
 struct Part<'a> {
     product: Product<'a>,
-    rows: std::ops::Range<usize>,
-    panels: std::ops::Range<usize>,
+    rows: Range<usize>,
+    panels: Range<usize>,
 }
 
-impl Kernel for Part<'_> {
+/// Each tile of rows takes all panels.
+struct ByRows<'a>(Part<'a>);
+
+impl Kernel for ByRows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Part { product, rows, panels } = self;
-        let Product { left, right, out, pitch, .. } = product;
-        let depth = right.taps * right.run;
-        let width = right.bias.len();
-        let values = left.values();
+        let ByRows(part) = self;
+        let run = part.product.right.run;
         let mut places = [std::ptr::null(); MOST_TAPS * MOST_ROWS];
-        for first in rows.clone().step_by(S::ROWS) {
-            let count = S::ROWS.min(rows.end - first);
-            left.places(first, count, |tap, m, place| {
-                let run = match place {
-                    Some(place) => &values[place..place + right.run],
-                    None => product.zeros,
-                };
-                places[tap * count + m] = run.as_ptr();
-            });
-            for panel in panels.clone() {
-                let column = panel * 2 * S::LANES;
-                let pair = width - column > S::LANES;
-                let across = if pair { 2 * S::LANES } else { S::LANES };
-                let tile = Tile {
-                    places: &places[..right.taps * count],
-                    taps: right.taps,
-                    run: right.run,
-                    weights: &right.values[column * depth..(column + across) * depth],
-                    apart: across,
-                    // The next panel, a share for each tile of rows.
-                    next: right.values.as_ptr().wrapping_add((column + across) * depth + (first - rows.start) / S::ROWS * depth * 4),
-                };
-                let stored = Stored {
-                    at: out.at(first * pitch + column, (count - 1) * pitch + across),
-                    pitch,
-                    add: product.add,
-                    bias: &right.bias[column..column + across],
-                    activation: product.activation,
-                };
-                // SAFETY: every place begins a run of values; the weights are `taps * run` rows; `at` asserted that the tile
-                // is inside `out`, and the parts of a product have no tile in common.
-                unsafe {
-                    if pair {
-                        tile.dispatch::<S, 2>(simd, count, &stored);
-                    } else {
-                        tile.dispatch::<S, 1>(simd, count, &stored);
-                    }
+        for first in part.rows.clone().step_by(S::ROWS) {
+            let count = S::ROWS.min(part.rows.end - first);
+            part.places(first, count, &mut places);
+            for panel in part.panels.clone() {
+                part.tile(simd, first, panel, 0..run, &places[..part.product.right.taps * count]);
+            }
+        }
+    }
+}
+
+/// Each panel takes all tiles of rows, a stretch of its depth at a time.
+struct ByPanels<'a>(Part<'a>);
+
+impl Kernel for ByPanels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let ByPanels(part) = self;
+        let right = part.product.right;
+        let mut places = [std::ptr::null(); MOST_TAPS * MOST_ROWS];
+        let cuts = if right.taps == 1 { right.run.div_ceil(DEPTH) } else { 1 };
+        let step = right.run.div_ceil(cuts).next_multiple_of(4);
+        for start in (0..right.run).step_by(step) {
+            let depth = start..(start + step).min(right.run);
+            for panel in part.panels.clone() {
+                for first in part.rows.clone().step_by(S::ROWS) {
+                    let count = S::ROWS.min(part.rows.end - first);
+                    part.places(first, count, &mut places);
+                    part.tile(simd, first, panel, depth.clone(), &places[..right.taps * count]);
                 }
             }
         }
     }
 }
 
+impl Part<'_> {
+    /// Where the runs of `count` rows from `first` on begin, `[taps, count]`.
+    #[inline(always)]
+    fn places(&self, first: usize, count: usize, places: &mut [*const f32]) {
+        let Product { left, right, zeros, .. } = self.product;
+        let values = left.values();
+        left.places(first, count, |tap, m, place| {
+            let run = match place {
+                Some(place) => &values[place..place + right.run],
+                None => zeros,
+            };
+            places[tap * count + m] = run.as_ptr();
+        });
+    }
+
+    /// The part `depth` of each run of one tile's sums; the last part finishes them.
+    #[inline(always)]
+    fn tile<S: Simd>(&self, simd: S, first: usize, panel: usize, depth: Range<usize>, places: &[*const f32]) {
+        let Product { right, out, pitch, add, activation, zeros, .. } = self.product;
+        let width = right.bias.len();
+        let count = places.len() / right.taps;
+        let column = panel * 2 * S::LANES;
+        let pair = width - column > S::LANES;
+        let across = if pair { 2 * S::LANES } else { S::LANES };
+        let whole = right.taps * right.run;
+        let start = column * whole + depth.start * across;
+        let done = (first - self.rows.start) / S::ROWS;
+        let lines = lines::<S>(self.rows.len().div_ceil(S::ROWS));
+        let (begins, ends) = (depth.start == 0, depth.end == right.run);
+        let rows = if ends && begins { whole } else { depth.len() };
+        let tile = Tile {
+            places,
+            taps: right.taps,
+            skip: depth.start,
+            run: depth.len(),
+            weights: &right.values[start..start + rows * across],
+            apart: across,
+            // The next panel, a share for each tile of rows.
+            next: right.values.as_ptr().wrapping_add(start + whole * across + done * lines * LINE * (rows / 4)),
+            lines,
+        };
+        let stored = Stored {
+            at: out.at(first * pitch + column, (count - 1) * pitch + across),
+            pitch,
+            add: add || !begins,
+            bias: if ends { &right.bias[column..column + across] } else { zeros },
+            activation: if ends { activation } else { Activation::None },
+        };
+        // SAFETY: a run of values begins at every place; the weights are as many rows; `at` asserted that the tile is inside
+        // `out`, and the parts of a product have no tile in common.
+        unsafe {
+            if pair {
+                tile.dispatch::<S, 2>(simd, count, &stored);
+            } else {
+                tile.dispatch::<S, 1>(simd, count, &stored);
+            }
+        }
+    }
+}
+
+/// Values of a cache line.
+pub(super) const LINE: usize = 16;
+
+/// Cache lines of the next panel to ask for with every four rows of this one, which is used `times` times.
+#[inline(always)]
+pub(super) fn lines<S: Simd>(times: usize) -> usize {
+    (4 * 2 * S::LANES / LINE).div_ceil(times)
+}
+
 /// One tile of sums: where its rows' runs begin, `[taps, rows]`, and its panel of weights, rows `apart` apart.
 pub(super) struct Tile<'a> {
     pub places: &'a [*const f32],
     pub taps: usize,
+    /// Values of each run that come before.
+    pub skip: usize,
     pub run: usize,
     pub weights: &'a [f32],
     pub apart: usize,
-    /// What is likely to be read next.
+    /// What is likely to be read next: so many cache lines from there on are asked for with every four rows of weights.
     pub next: *const f32,
+    pub lines: usize,
 }
 
 /// Where the tile goes, and how.
@@ -250,7 +329,7 @@ pub(super) struct Stored<'a> {
 
 impl Tile<'_> {
     /// # Safety
-    /// `run` values can be read at each of `taps * rows` places; `weights` holds `taps * run` rows, `apart` apart, of N
+    /// `skip + run` values can be read at each of `taps * rows` places; `weights` holds `taps * run` rows, `apart` apart, of N
     /// vectors; as many rows of N vectors, `pitch` apart, can be written at `stored.at`, and `bias` holds N vectors.
     #[inline(always)]
     pub unsafe fn dispatch<S: Simd, const N: usize>(&self, simd: S, rows: usize, stored: &Stored) {
@@ -291,10 +370,13 @@ impl<const M: usize, const N: usize> Kernel for Sums<'_, M, N> {
         unsafe {
             for tap in 0..tile.taps {
                 let rows: &[*const f32; M] = &*tile.places.as_ptr().add(tap * M).cast();
+                let rows: [*const f32; M] = std::array::from_fn(|m| rows[m].add(tile.skip));
                 let mut k = 0;
                 while k + 4 <= tile.run {
-                    simd.prefetch(next);
-                    next = next.wrapping_add(16);
+                    for _ in 0..tile.lines {
+                        simd.prefetch(next);
+                        next = next.wrapping_add(LINE);
+                    }
                     for step in 0..4 {
                         let b: [S::F; N] = std::array::from_fn(|n| simd.read(weights.add(n * S::LANES)));
                         for m in 0..M {

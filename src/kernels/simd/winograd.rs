@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::maps::Map;
+use super::memory;
 use super::parallel::{self, Shared};
-use super::product::{Activation, MOST_ROWS, Stored, Tile, pitch};
+use super::product::{Activation, LINE, MOST_ROWS, Stored, Tile, lines, pitch};
 use super::{Isa, Kernel, Simd, WIDEST};
 
 /// Bytes of weights up to which each thread takes its own tiles through all steps; beyond, all work on one step together.
@@ -121,7 +122,7 @@ impl Winograd {
         let places = transform.len() * transform.len();
         let panel = 2 * isa.lanes();
         let width = outputs.next_multiple_of(isa.lanes());
-        let mut values = vec![0.0; places * inputs * width];
+        let mut values = memory::zeros(places * inputs * width);
         let shared = Shared::of(&mut values);
         parallel::each(outputs, |output| {
             let first = output / panel * panel;
@@ -218,7 +219,7 @@ fn with_scratch(count: usize, work: impl FnOnce(&mut [f32])) {
     // Taken out, not borrowed: while its parts wait for each other a thread may begin with another convolution.
     let mut scratch = SCRATCH.take();
     if scratch.len() < count {
-        scratch.resize(count, 0.0);
+        scratch = memory::zeros(count);
     }
     work(&mut scratch[..count]);
     SCRATCH.set(scratch);
@@ -335,6 +336,7 @@ impl Kernel for Multiply<'_> {
         let (inputs, width) = (steps.call.of.inputs, steps.call.of.bias.len());
         let matrix = &steps.call.of.values[place * inputs * width..(place + 1) * inputs * width];
         let zeros = [0.0; 2 * WIDEST];
+        let lines = lines::<S>(steps.count.div_ceil(S::ROWS));
         let mut places = [std::ptr::null(); MOST_ROWS];
         for panel in panels {
             let column = panel * 2 * S::LANES;
@@ -349,10 +351,14 @@ impl Kernel for Multiply<'_> {
                 let tile = Tile {
                     places: &places[..count],
                     taps: 1,
+                    skip: 0,
                     run: inputs,
                     weights: &matrix[column * inputs..(column + across) * inputs],
                     apart: across,
-                    next: matrix.as_ptr().wrapping_add((column + across) * inputs + first / S::ROWS * 4 * inputs),
+                    next: matrix
+                        .as_ptr()
+                        .wrapping_add((column + across) * inputs + first / S::ROWS * lines * LINE * (inputs / 4)),
+                    lines,
                 };
                 let apart = pitch(steps.call.of.outputs);
                 let at = steps.scratch.at(steps.product(place, first) + column, (count - 1) * apart + across);
