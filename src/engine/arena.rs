@@ -4,7 +4,6 @@ use crate::control::Cancel;
 use crate::error::{Error, Result};
 use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::Map;
-use crate::kernels::simd::memory;
 use crate::kernels::simd::norms::Pixels;
 use crate::kernels::simd::product::pitch;
 
@@ -34,7 +33,7 @@ impl Run<'_> {
         let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
         match fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(n, _)| n) {
             Some(n) => free.swap_remove(n),
-            None => memory::zeros(len),
+            None => vec![0.0; len],
         }
     }
 

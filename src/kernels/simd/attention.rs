@@ -2,7 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::parallel::{self, Shared};
-use super::product::{Activation, MOST_ROWS, Stored, Tile, pitch};
+use super::product::pitch;
+use super::tile::{Activation, MOST_ROWS, Stored, Tile};
 use super::{Isa, Kernel, Simd, WIDEST};
 
 /// Rows of queries, keys and values: in each row, `pitch` apart, all heads' queries, then their keys, then their values,

@@ -7,13 +7,14 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod maps;
-pub mod memory;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod norms;
 pub mod parallel;
 mod portable;
 pub mod product;
+mod tile;
+mod transform;
 pub mod winograd;
 
 /// Values whose count every buffer is padded to: the lanes of the widest vector.

@@ -1,6 +1,7 @@
 //! Shares tasks among the threads of the current pool.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -69,4 +70,20 @@ impl<'a> Shared<'a> {
         assert!(start + count <= self.len);
         self.start.wrapping_add(start)
     }
+}
+
+thread_local! {
+    /// Memory kept from task to task: more than one where a task waits for others and meanwhile begins another.
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends `count` values, whatever is in them.
+pub(super) fn with_scratch<T>(count: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if scratch.len() < count {
+        scratch = vec![0.0; count];
+    }
+    let result = work(&mut scratch[..count]);
+    SCRATCH.with_borrow_mut(|free| free.push(scratch));
+    result
 }

@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use super::memory;
 use super::parallel::{self, Shared};
+pub use super::tile::Activation;
+use super::tile::{LINE, MOST_ROWS, Stored, Tile, lines};
 use super::{Isa, Kernel, Simd, WIDEST};
 
-/// Most rows of a tile, of any instruction set.
-pub(super) const MOST_ROWS: usize = 14;
 /// Most taps of a window: each is a run of values that are neighbours in memory.
 pub const MOST_TAPS: usize = 16;
 /// Bytes of the right matrix up to which it is walked for each tile of rows: it stays in the second-level cache.
@@ -18,15 +17,9 @@ const BLOCK: usize = 640 << 10;
 /// Rows of the right matrix that are worked on together where it is large.
 const DEPTH: usize = 768;
 /// Panels that a thread takes one after the other.
-const GROUP: usize = 4;
-
-/// What happens to a sum before it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    None,
-    Relu,
-    Gelu,
-}
+const GROUP: usize = 2;
+/// Tiles of rows from which on a block is two tasks.
+const HALVED: usize = 8;
 
 /// Right matrix `[taps * run, columns]` and the columns' bias, in panels of two vectors of columns.
 #[derive(Debug)]
@@ -51,7 +44,7 @@ impl Packed {
         let panel = 2 * isa.lanes();
         let rows = taps * run;
         let width = columns.next_multiple_of(isa.lanes());
-        let mut values = memory::zeros(rows * width);
+        let mut values = vec![0.0; rows * width];
         let shared = Shared::of(&mut values);
         parallel::each(width.div_ceil(panel), |n| {
             let (first, across) = (n * panel, panel.min(width - n * panel));
@@ -101,30 +94,21 @@ impl Left<'_> {
             Left::Windows(windows) => windows.out[0] * windows.out[1],
         }
     }
+}
 
-    fn values(&self) -> &[f32] {
-        match self {
-            Left::Rows { values, .. } | Left::Windows(Windows { values, .. }) => values,
-        }
-    }
-
-    /// Shows where run `tap` of row `first + m` begins, for m below `count`; nowhere in the zeros around a map.
+impl Windows<'_> {
+    /// Shows where run `tap` of row `first + m` begins, for m below `count`; nowhere in the zeros around the map.
     #[inline(always)]
     fn places(&self, first: usize, count: usize, mut show: impl FnMut(usize, usize, Option<usize>)) {
-        match self {
-            Left::Rows { pitch, .. } => (0..count).for_each(|m| show(0, m, Some((first + m) * pitch))),
-            Left::Windows(windows) => {
-                for m in 0..count {
-                    let (i, j) = ((first + m) / windows.out[1], (first + m) % windows.out[1]);
-                    for y in 0..windows.kernel[0] {
-                        let row = (i * windows.stride + y).wrapping_sub(windows.padding[0]);
-                        for x in 0..windows.kernel[1] {
-                            let column = (j * windows.stride + x).wrapping_sub(windows.padding[1]);
-                            let inside = row < windows.size[0] && column < windows.size[1];
-                            let place = inside.then(|| (row * windows.size[1] + column) * windows.pitch);
-                            show(y * windows.kernel[1] + x, m, place);
-                        }
-                    }
+        for m in 0..count {
+            let (i, j) = ((first + m) / self.out[1], (first + m) % self.out[1]);
+            for y in 0..self.kernel[0] {
+                let row = (i * self.stride + y).wrapping_sub(self.padding[0]);
+                for x in 0..self.kernel[1] {
+                    let column = (j * self.stride + x).wrapping_sub(self.padding[1]);
+                    let inside = row < self.size[0] && column < self.size[1];
+                    let place = inside.then(|| (row * self.size[1] + column) * self.pitch);
+                    show(y * self.kernel[1] + x, m, place);
                 }
             }
         }
@@ -157,12 +141,16 @@ pub fn multiply(left: &Left, right: &Packed, out: &mut [f32], pitch: usize, add:
     } else {
         let most = (BLOCK / (4 * depth.min(DEPTH)) / tile).max(1);
         let blocks = tiles.div_ceil(most);
-        // Neighbouring panels share what is cached of the left matrix.
-        let group = (panels * blocks / (4 * rayon::current_num_threads())).clamp(1, GROUP);
+        // Neighbouring panels share what is cached of the left matrix where that is walked in stretches.
+        let group =
+            if depth > DEPTH { (panels * blocks / (8 * rayon::current_num_threads())).clamp(1, GROUP) } else { 1 };
         let groups = panels.div_ceil(group);
-        parallel::each(blocks * groups, |task| {
-            let (block, first) = (task / groups, task % groups * group);
-            let tiles = block * tiles / blocks..(block + 1) * tiles / blocks;
+        // A block's halves follow each other: they share a panel, and no thread waits long for the last task of another.
+        let halves = if tiles / blocks >= HALVED { 2 } else { 1 };
+        parallel::each(blocks * groups * halves, |task| {
+            let (block, first) = (task / halves / groups, task / halves % groups * group);
+            let part = halves * block + task % halves;
+            let tiles = part * tiles / (halves * blocks)..(part + 1) * tiles / (halves * blocks);
             let rows = tiles.start * tile..(tiles.end * tile).min(rows);
             right.isa.run(ByPanels(Part { product, rows, panels: first..(first + group).min(panels) }));
         });
@@ -240,14 +228,21 @@ impl Part<'_> {
     #[inline(always)]
     fn places(&self, first: usize, count: usize, places: &mut [*const f32]) {
         let Product { left, right, zeros, .. } = self.product;
-        let values = left.values();
-        left.places(first, count, |tap, m, place| {
-            let run = match place {
-                Some(place) => &values[place..place + right.run],
-                None => zeros,
-            };
-            places[tap * count + m] = run.as_ptr();
-        });
+        match left {
+            Left::Rows { values, pitch, .. } => {
+                let rows = &values[first * pitch..(first + count - 1) * pitch + right.run];
+                for (m, place) in places[..count].iter_mut().enumerate() {
+                    *place = rows.as_ptr().wrapping_add(m * pitch);
+                }
+            }
+            Left::Windows(windows) => windows.places(first, count, |tap, m, place| {
+                let run = match place {
+                    Some(place) => &windows.values[place..place + right.run],
+                    None => zeros,
+                };
+                places[tap * count + m] = run.as_ptr();
+            }),
+        }
     }
 
     /// The part `depth` of each run of one tile's sums; the last part finishes them.
@@ -290,150 +285,6 @@ impl Part<'_> {
                 tile.dispatch::<S, 2>(simd, count, &stored);
             } else {
                 tile.dispatch::<S, 1>(simd, count, &stored);
-            }
-        }
-    }
-}
-
-/// Values of a cache line.
-pub(super) const LINE: usize = 16;
-
-/// Cache lines of the next panel to ask for with every four rows of this one, which is used `times` times.
-#[inline(always)]
-pub(super) fn lines<S: Simd>(times: usize) -> usize {
-    (4 * 2 * S::LANES / LINE).div_ceil(times)
-}
-
-/// One tile of sums: where its rows' runs begin, `[taps, rows]`, and its panel of weights, rows `apart` apart.
-pub(super) struct Tile<'a> {
-    pub places: &'a [*const f32],
-    pub taps: usize,
-    /// Values of each run that come before.
-    pub skip: usize,
-    pub run: usize,
-    pub weights: &'a [f32],
-    pub apart: usize,
-    /// What is likely to be read next: so many cache lines from there on are asked for with every four rows of weights.
-    pub next: *const f32,
-    pub lines: usize,
-}
-
-/// Where the tile goes, and how.
-pub(super) struct Stored<'a> {
-    pub at: *mut f32,
-    pub pitch: usize,
-    pub add: bool,
-    pub bias: &'a [f32],
-    pub activation: Activation,
-}
-
-impl Tile<'_> {
-    /// # Safety
-    /// `skip + run` values can be read at each of `taps * rows` places; `weights` holds `taps * run` rows, `apart` apart, of N
-    /// vectors; as many rows of N vectors, `pitch` apart, can be written at `stored.at`, and `bias` holds N vectors.
-    #[inline(always)]
-    pub unsafe fn dispatch<S: Simd, const N: usize>(&self, simd: S, rows: usize, stored: &Stored) {
-        assert!(self.places.len() >= self.taps * rows);
-        match rows {
-            1 => simd.call(Sums::<1, N>(self, stored)),
-            2 => simd.call(Sums::<2, N>(self, stored)),
-            3 => simd.call(Sums::<3, N>(self, stored)),
-            4 => simd.call(Sums::<4, N>(self, stored)),
-            5 => simd.call(Sums::<5, N>(self, stored)),
-            6 => simd.call(Sums::<6, N>(self, stored)),
-            7 if S::ROWS >= 7 => simd.call(Sums::<7, N>(self, stored)),
-            8 if S::ROWS >= 8 => simd.call(Sums::<8, N>(self, stored)),
-            9 if S::ROWS >= 9 => simd.call(Sums::<9, N>(self, stored)),
-            10 if S::ROWS >= 10 => simd.call(Sums::<10, N>(self, stored)),
-            11 if S::ROWS >= 11 => simd.call(Sums::<11, N>(self, stored)),
-            12 if S::ROWS >= 12 => simd.call(Sums::<12, N>(self, stored)),
-            13 if S::ROWS >= 13 => simd.call(Sums::<13, N>(self, stored)),
-            14 if S::ROWS >= 14 => simd.call(Sums::<14, N>(self, stored)),
-            _ => unreachable!("a tile has {} rows", S::ROWS),
-        }
-    }
-}
-
-/// The sums of M rows of N vectors; made by [`Tile::dispatch`] alone, whose caller promised what they need.
-struct Sums<'a, const M: usize, const N: usize>(&'a Tile<'a>, &'a Stored<'a>);
-
-impl<const M: usize, const N: usize> Kernel for Sums<'_, M, N> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Sums(tile, stored) = self;
-        let mut sums = [[simd.splat(0.0); N]; M];
-        let mut weights = tile.weights.as_ptr();
-        let mut next = tile.next;
-        // SAFETY: the promise to `dispatch`.
-        unsafe {
-            for tap in 0..tile.taps {
-                let rows: &[*const f32; M] = &*tile.places.as_ptr().add(tap * M).cast();
-                let rows: [*const f32; M] = std::array::from_fn(|m| rows[m].add(tile.skip));
-                let mut k = 0;
-                while k + 4 <= tile.run {
-                    for _ in 0..tile.lines {
-                        simd.prefetch(next);
-                        next = next.wrapping_add(LINE);
-                    }
-                    for step in 0..4 {
-                        let b: [S::F; N] = std::array::from_fn(|n| simd.read(weights.add(n * S::LANES)));
-                        for m in 0..M {
-                            let a = simd.splat(*rows[m].add(k + step));
-                            for n in 0..N {
-                                sums[m][n] = simd.fma(a, b[n], sums[m][n]);
-                            }
-                        }
-                        weights = weights.add(tile.apart);
-                    }
-                    k += 4;
-                }
-                while k < tile.run {
-                    let b: [S::F; N] = std::array::from_fn(|n| simd.read(weights.add(n * S::LANES)));
-                    for m in 0..M {
-                        let a = simd.splat(*rows[m].add(k));
-                        for n in 0..N {
-                            sums[m][n] = simd.fma(a, b[n], sums[m][n]);
-                        }
-                    }
-                    weights = weights.add(tile.apart);
-                    k += 1;
-                }
-            }
-            let mut found = [[0.0f32; 2 * WIDEST]; M];
-            for m in 0..M {
-                for n in 0..N {
-                    simd.write(sums[m][n], found[m].as_mut_ptr().add(n * S::LANES));
-                }
-            }
-            stored.finish::<S>(simd, &found, N);
-        }
-    }
-}
-
-impl Stored<'_> {
-    /// # Safety
-    /// `vectors` vectors of each row can be written, `pitch` apart, at `self.at`, and `bias` holds as many.
-    #[inline(always)]
-    unsafe fn finish<S: Simd>(&self, simd: S, tile: &[[f32; 2 * WIDEST]], vectors: usize) {
-        for (m, row) in tile.iter().enumerate() {
-            for n in 0..vectors {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let at = self.at.add(m * self.pitch + n * S::LANES);
-                    let sum = simd.load(&row[n * S::LANES..]);
-                    let mut sum = simd.add(sum, simd.load(&self.bias[n * S::LANES..]));
-                    if self.add {
-                        sum = simd.add(simd.read(at), sum);
-                    }
-                    let sum = match self.activation {
-                        Activation::None => sum,
-                        Activation::Relu => simd.max(sum, simd.splat(0.0)),
-                        Activation::Gelu => simd.gelu(sum),
-                    };
-                    simd.write(sum, at);
-                }
             }
         }
     }

@@ -4,13 +4,13 @@
 //! are transformed so that the convolution becomes a matrix product for each of the (side + 2)^2 places.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use super::maps::Map;
-use super::memory;
-use super::parallel::{self, Shared};
-use super::product::{Activation, LINE, MOST_ROWS, Stored, Tile, lines, pitch};
+use super::parallel::{self, Shared, with_scratch};
+use super::product::pitch;
+use super::tile::{Activation, LINE, MOST_ROWS, Stored, Tile, lines};
+use super::transform::{Four, Transform, Two};
 use super::{Isa, Kernel, Simd, WIDEST};
 
 /// Bytes of weights up to which each thread takes its own tiles through all steps; beyond, all work on one step together.
@@ -32,82 +32,6 @@ pub struct Winograd {
     bias: Vec<f32>,
 }
 
-/// Transforms between tiles of Q outputs and their P = Q + 2 inputs, along one side.
-trait Transform<const P: usize, const Q: usize> {
-    /// Rows that take the three weights of a kernel.
-    const KERNEL: [[f64; 3]; P];
-
-    fn spread<S: Simd>(simd: S, x: [S::F; P]) -> [S::F; P];
-
-    fn gather<S: Simd>(simd: S, x: [S::F; P]) -> [S::F; Q];
-}
-
-/// Interpolation at 0, 1, -1 and infinity.
-struct Two;
-
-impl Transform<4, 2> for Two {
-    const KERNEL: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-
-    #[inline(always)]
-    fn spread<S: Simd>(simd: S, [a, b, c, d]: [S::F; 4]) -> [S::F; 4] {
-        [simd.sub(a, c), simd.add(b, c), simd.sub(c, b), simd.sub(b, d)]
-    }
-
-    #[inline(always)]
-    fn gather<S: Simd>(simd: S, [a, b, c, d]: [S::F; 4]) -> [S::F; 2] {
-        [simd.add(simd.add(a, b), c), simd.sub(simd.sub(b, c), d)]
-    }
-}
-
-/// Interpolation at 0, p, -p, q, -q and infinity with p = sqrt(1/2) and q = sqrt(2): powers that stay near 1 keep rounding
-/// errors small, and as p q = 1 the factors are few.
-struct Four;
-
-const P: f64 = std::f64::consts::FRAC_1_SQRT_2;
-const Q: f64 = std::f64::consts::SQRT_2;
-
-impl Transform<6, 4> for Four {
-    const KERNEL: [[f64; 3]; 6] = [
-        [1.0, 0.0, 0.0],
-        [-2.0 / 3.0, -2.0 / 3.0 * P, -1.0 / 3.0],
-        [-2.0 / 3.0, 2.0 / 3.0 * P, -1.0 / 3.0],
-        [1.0 / 6.0, Q / 6.0, 1.0 / 3.0],
-        [1.0 / 6.0, -Q / 6.0, 1.0 / 3.0],
-        [0.0, 0.0, 1.0],
-    ];
-
-    #[inline(always)]
-    fn spread<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::F; 6]) -> [S::F; 6] {
-        let (half, two, five) = (simd.splat(-0.5), simd.splat(-2.0), simd.splat(-2.5));
-        let near = simd.fma(two, c, e);
-        let near_odd = simd.mul(simd.splat(P as f32), simd.fma(two, b, d));
-        let far = simd.fma(half, c, e);
-        let far_odd = simd.mul(simd.splat(Q as f32), simd.fma(half, b, d));
-        [
-            simd.add(simd.fma(five, c, e), a),
-            simd.add(near, near_odd),
-            simd.sub(near, near_odd),
-            simd.add(far, far_odd),
-            simd.sub(far, far_odd),
-            simd.add(simd.fma(five, d, f), b),
-        ]
-    }
-
-    #[inline(always)]
-    fn gather<S: Simd>(simd: S, [a, b, c, d, e, f]: [S::F; 6]) -> [S::F; 4] {
-        let (near, far) = (simd.add(b, c), simd.add(d, e));
-        let low = simd.mul(simd.splat(P as f32), simd.sub(b, c));
-        let high = simd.mul(simd.splat(Q as f32), simd.sub(d, e));
-        let (half, two) = (simd.splat(0.5), simd.splat(2.0));
-        [
-            simd.add(simd.add(near, far), a),
-            simd.add(low, high),
-            simd.fma(half, near, simd.mul(two, far)),
-            simd.add(simd.fma(half, low, simd.mul(two, high)), f),
-        ]
-    }
-}
-
 impl Winograd {
     /// From `weight(input, output)`, the kernel between two channels; `bias` may be empty.
     pub fn new(
@@ -122,7 +46,7 @@ impl Winograd {
         let places = transform.len() * transform.len();
         let panel = 2 * isa.lanes();
         let width = outputs.next_multiple_of(isa.lanes());
-        let mut values = memory::zeros(places * inputs * width);
+        let mut values = vec![0.0; places * inputs * width];
         let shared = Shared::of(&mut values);
         parallel::each(outputs, |output| {
             let first = output / panel * panel;
@@ -172,14 +96,17 @@ impl Winograd {
             let tasks = tiles.div_ceil(block);
             parallel::each(tasks, |task| {
                 let tiles = task * tiles / tasks..(task + 1) * tiles / tasks;
-                with_scratch(tiles.len() * bytes / 4, |scratch| {
-                    let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
-                    self.isa.run(Spread { steps, tiles: tiles.clone(), first: tiles.start });
-                    for place in 0..places {
-                        self.isa.run(Multiply { steps, place, panels: 0..panels });
-                    }
-                    self.isa.run(Gather { steps, tiles: tiles.clone(), first: tiles.start });
-                });
+                with_scratch(
+                    places * (matrix(tiles.len(), self.inputs) + matrix(tiles.len(), self.outputs)),
+                    |scratch| {
+                        let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
+                        self.isa.run(Spread { steps, tiles: tiles.clone(), first: tiles.start });
+                        for place in 0..places {
+                            self.isa.run(Multiply { steps, place, panels: 0..panels });
+                        }
+                        self.isa.run(Gather { steps, tiles: tiles.clone(), first: tiles.start });
+                    },
+                );
             });
             return;
         }
@@ -187,7 +114,7 @@ impl Winograd {
         let blocks = tiles.div_ceil(most);
         for block in 0..blocks {
             let tiles = block * tiles / blocks..(block + 1) * tiles / blocks;
-            with_scratch(tiles.len() * bytes / 4, |scratch| {
+            with_scratch(places * (matrix(tiles.len(), self.inputs) + matrix(tiles.len(), self.outputs)), |scratch| {
                 let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
                 parallel::each(tiles.len(), |n| {
                     let tile = tiles.start + n;
@@ -209,20 +136,11 @@ impl Winograd {
     }
 }
 
-thread_local! {
-    /// Transformed tiles, kept from call to call.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends a stretch of memory, whatever is in it.
-fn with_scratch(count: usize, work: impl FnOnce(&mut [f32])) {
-    // Taken out, not borrowed: while its parts wait for each other a thread may begin with another convolution.
-    let mut scratch = SCRATCH.take();
-    if scratch.len() < count {
-        scratch = memory::zeros(count);
-    }
-    work(&mut scratch[..count]);
-    SCRATCH.set(scratch);
+/// Values from one place's matrix of `rows` tiles to the next: an odd number of cache lines, so that the places of one tile,
+/// which are written and read together, lie in different sets of the cache.
+fn matrix(rows: usize, channels: usize) -> usize {
+    let lines = rows * pitch(channels) / LINE;
+    (lines | 1) * LINE
 }
 
 /// One convolution.
@@ -239,8 +157,7 @@ struct Call<'a> {
     zeros: &'a [f32],
 }
 
-/// The same for `count` tiles: transformed inputs `[places, count, pitch(inputs)]` in `scratch`, products
-/// `[places, count, pitch(outputs)]` behind them.
+/// The same for `count` tiles: in `scratch` the transformed inputs, for each place [`matrix`] values, behind them the products.
 #[derive(Clone, Copy)]
 struct Steps<'a> {
     call: Call<'a>,
@@ -253,10 +170,15 @@ impl Steps<'_> {
         (self.call.of.side + 2) * (self.call.of.side + 2)
     }
 
+    /// Where the transformed inputs of `tile` at `place` are.
+    fn input(&self, place: usize, tile: usize) -> usize {
+        place * matrix(self.count, self.call.of.inputs) + tile * pitch(self.call.of.inputs)
+    }
+
     /// Where the product for `tile` at `place` is.
     fn product(&self, place: usize, tile: usize) -> usize {
-        let inputs = self.places() * self.count * pitch(self.call.of.inputs);
-        inputs + (place * self.count + tile) * pitch(self.call.of.outputs)
+        let inputs = self.places() * matrix(self.count, self.call.of.inputs);
+        inputs + place * matrix(self.count, self.call.of.outputs) + tile * pitch(self.call.of.outputs)
     }
 }
 
@@ -283,7 +205,6 @@ impl Spread<'_> {
     #[inline(always)]
     fn spread<S: Simd, T: Transform<P, Q>, const P: usize, const Q: usize>(self, simd: S) {
         let Spread { steps, tiles, first } = self;
-        let row = pitch(steps.call.of.inputs);
         for tile in tiles {
             let (top, left) = (tile / steps.call.across * Q, tile % steps.call.across * Q);
             let sources: [[&[f32]; P]; P] = std::array::from_fn(|i| {
@@ -310,7 +231,7 @@ impl Spread<'_> {
                 for i in 0..P {
                     let line = T::spread(simd, lines[i]);
                     for j in 0..P {
-                        let place = ((i * P + j) * steps.count + tile - first) * row + c;
+                        let place = steps.input(i * P + j, tile - first) + c;
                         // SAFETY: `at` asserts that it is inside; each tile is the business of one task.
                         unsafe { simd.write(line[j], steps.scratch.at(place, S::LANES)) };
                     }
@@ -345,8 +266,7 @@ impl Kernel for Multiply<'_> {
             for first in (0..steps.count).step_by(S::ROWS) {
                 let count = S::ROWS.min(steps.count - first);
                 for (m, at) in places[..count].iter_mut().enumerate() {
-                    let row = (place * steps.count + first + m) * pitch(inputs);
-                    *at = steps.scratch.at(row, inputs).cast_const();
+                    *at = steps.scratch.at(steps.input(place, first + m), inputs).cast_const();
                 }
                 let tile = Tile {
                     places: &places[..count],
