@@ -9,10 +9,13 @@ use crate::kernels::simd::{Isa, WIDEST};
 
 use super::arena::{Feature, Run};
 
+/// Returns the values of a tensor by its name and shape.
+pub type Read<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
 /// Reads tensors, each once.
 pub struct Reader<'a> {
     pub isa: Isa,
-    pub read: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    pub read: &'a mut Read<'a>,
 }
 
 impl Reader<'_> {

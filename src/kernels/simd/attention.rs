@@ -1,5 +1,4 @@
 //! Attention of several heads: scores, softmax and mixture for a few rows at a time, so that scores stay in the cache.
-#![allow(unsafe_code)]
 
 use super::parallel::{self, Shared};
 use super::product::pitch;

@@ -1,5 +1,7 @@
 //! Vectors of f32 in the widest form that the processor has, chosen when the library runs.
 #![allow(unsafe_code)]
+// Closures around vector instructions are not always inlined, and then slow: these files count with indices instead.
+#![allow(clippy::needless_range_loop)]
 
 pub mod attention;
 #[cfg(target_arch = "x86_64")]

@@ -1,5 +1,4 @@
 //! Shares tasks among the threads of the current pool.
-#![allow(unsafe_code)]
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};

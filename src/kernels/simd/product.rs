@@ -1,5 +1,4 @@
 //! Matrix products with packed weights: linear layers, and convolutions whose windows are read in place.
-#![allow(unsafe_code)]
 
 use std::ops::Range;
 

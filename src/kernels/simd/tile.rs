@@ -1,5 +1,4 @@
 //! The innermost loop of all products: a tile of sums that stays in registers.
-#![allow(unsafe_code)]
 
 use super::{Kernel, Simd, WIDEST};
 

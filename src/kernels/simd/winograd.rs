@@ -2,7 +2,6 @@
 //!
 //! Source: Lavin and Gray, arXiv:1509.09308. Tiles of `side` x `side` outputs come from (side + 2)^2 inputs. Inputs and kernels
 //! are transformed so that the convolution becomes a matrix product for each of the (side + 2)^2 places.
-#![allow(unsafe_code)]
 
 use std::ops::Range;
 
