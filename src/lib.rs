@@ -1,6 +1,6 @@
 //! TransUNet for medical images: DICOM series in, DICOM SEG out, one native library with a C API.
 //!
-//! Layers, each sees only those below it: `ffi` and the command; [`infer`] and [`model`]; [`network`], [`dicom`];
+//! Layers, each sees only those below it: `ffi` and the command; [`infer`] and [`model`]; [`engine`], [`network`], [`dicom`];
 //! [`volume`], [`labelmap`], [`geometry`], [`config`], [`control`], [`error`].
 #![deny(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod control;
 pub mod data;
 pub mod device;
 pub mod dicom;
+pub mod engine;
 pub mod error;
 pub mod ffi;
 pub mod formats;

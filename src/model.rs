@@ -1,17 +1,18 @@
 //! A model: description, network and labels, immutable after load.
 
-use std::path::Path;
+mod cpu;
+mod gpu;
 
-use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, TensorData};
+use std::path::Path;
 
 use crate::config::{Compat, ModelConfig, Provenance};
 use crate::control::Cancel;
-use crate::device::{Device, Work};
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
-use crate::network::{Architecture, Stoppable, TransUNet, fill, initial_values, values};
+use crate::network::initial_values;
 use crate::weights::{self, BundleWriter, Checkpoint, Precision};
+use cpu::OnCpu;
+use gpu::Build;
 
 /// Weights on a device with all that is needed to use them. Shared freely between threads.
 #[derive(Debug)]
@@ -31,8 +32,12 @@ impl Model {
         let (config, warnings) = checkpoint.describe()?;
         weights::check(&checkpoint, &config.architecture)?;
         let compat = config.compat == Some(Compat::TransUnet2021);
-        let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
-        let network = device.run(Build { architecture: &config.architecture, read })?;
+        let network: Box<dyn Network> = if device.is_gpu() {
+            let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
+            device.run(Build { architecture: &config.architecture, read })?
+        } else {
+            Box::new(OnCpu::load(config.architecture.clone(), checkpoint, compat)?)
+        };
         Ok(Model { config, network, device: device.clone(), warnings })
     }
 
@@ -48,7 +53,11 @@ impl Model {
         read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         config.validate()?;
-        let network = device.run(Build { architecture: &config.architecture, read })?;
+        let network: Box<dyn Network> = if device.is_gpu() {
+            device.run(Build { architecture: &config.architecture, read })?
+        } else {
+            Box::new(OnCpu::with_values(config.architecture.clone(), read)?)
+        };
         Ok(Model { config, network, device: device.clone(), warnings: Vec::new() })
     }
 
@@ -75,22 +84,22 @@ impl Model {
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified> {
-        let pixels = self.input(pixels, shape)?;
-        self.device.watch(|| Stoppable::run(cancel, |pass| self.network.classify(pixels, probabilities, pass)))
+        self.check(shape)?;
+        self.device.watch(|| self.network.classify(pixels, shape, probabilities, cancel))
     }
 
     /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the network's own output, `[b, classes, h, w]`.
     pub fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
-        let pixels = self.input(pixels, shape)?;
-        self.device.watch(|| self.network.logits(pixels))
+        self.check(shape)?;
+        self.device.watch(|| self.network.logits(pixels, shape))
     }
 
-    fn input(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<TensorData> {
+    fn check(&self, shape: [usize; 4]) -> Result<()> {
         let expected = self.config.architecture.channels;
         if shape[1] != 1 && shape[1] != expected {
             return Err(Error::Argument(format!("input has {} channels, the model takes 1 or {expected}", shape[1])));
         }
-        Ok(TensorData::new(pixels, shape))
+        Ok(())
     }
 
     pub fn config(&self) -> &ModelConfig {
@@ -115,62 +124,19 @@ pub struct Classified {
     pub probabilities: Option<Vec<f32>>,
 }
 
-/// A network on its device, whichever backend that needs.
+/// A network on its device.
 trait Network: std::fmt::Debug + Send + Sync {
-    fn classify(&self, pixels: TensorData, probabilities: bool, pass: Option<Stoppable>) -> Result<Classified>;
+    fn classify(
+        &self,
+        pixels: Vec<f32>,
+        shape: [usize; 4],
+        probabilities: bool,
+        cancel: Option<&Cancel>,
+    ) -> Result<Classified>;
 
-    fn logits(&self, pixels: TensorData) -> Result<Vec<f32>>;
+    /// `[b, classes, h, w]`.
+    fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>>;
 
     /// Shows every parameter and running statistic, one at a time.
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()>;
-}
-
-#[derive(Debug)]
-struct OnDevice<B: Kernels> {
-    network: TransUNet<B>,
-    device: B::Device,
-}
-
-impl<B: Kernels> Network for OnDevice<B> {
-    fn classify(&self, pixels: TensorData, probabilities: bool, pass: Option<Stoppable>) -> Result<Classified> {
-        let pixels = Tensor::from_data(pixels, &self.device);
-        let logits = match pass {
-            Some(mut pass) => self.network.forward_with(pixels, &mut pass),
-            None => self.network.forward(pixels),
-        };
-        let probabilities = probabilities.then(|| floats(softmax(logits.clone(), 1))).transpose()?;
-        let labels = logits.argmax(1).into_data().iter::<i64>().map(|class| class as u8).collect();
-        Ok(Classified { labels, probabilities })
-    }
-
-    fn logits(&self, pixels: TensorData) -> Result<Vec<f32>> {
-        floats(self.network.forward(Tensor::from_data(pixels, &self.device)))
-    }
-
-    fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {
-        for (name, tensor) in values(&self.network) {
-            let data = tensor.into_data().into_vec::<f32>();
-            show(&name, &data.map_err(|e| Error::Internal(format!("{name}: {e:?}")))?)?;
-        }
-        Ok(())
-    }
-}
-
-fn floats<B: Kernels>(tensor: Tensor<B, 4>) -> Result<Vec<f32>> {
-    tensor.into_data().into_vec().map_err(|e| Error::Internal(format!("output of the network: {e:?}")))
-}
-
-/// Builds a network of values that `read(name, shape)` returns.
-struct Build<'a, F> {
-    architecture: &'a Architecture,
-    read: F,
-}
-
-impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Work for Build<'_, F> {
-    type Output = Box<dyn Network>;
-
-    fn run<B: Kernels>(self, device: &B::Device) -> Result<Box<dyn Network>> {
-        let network = fill(TransUNet::<B>::new(self.architecture, device), self.read)?;
-        Ok(Box::new(OnDevice { network, device: device.clone() }))
-    }
 }

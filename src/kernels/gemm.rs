@@ -1,4 +1,4 @@
-//! Matrix products on plain slices. The only unsafe code outside the C boundary.
+//! Matrix products on plain slices, for training.
 #![allow(unsafe_code)]
 
 /// A matrix inside a slice: element (i, j) is at `i * rows + j * columns`.

@@ -7,6 +7,7 @@ mod gemm;
 mod norm;
 mod operation;
 mod segmentation_loss;
+pub mod simd;
 
 use std::sync::Arc;
 

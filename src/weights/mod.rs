@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use bundle::{BundleWriter, Precision};
 use infer::looks_like;
 pub use infer::{infer_architecture, infer_sizes};
-pub use names::{check, check_initial, expected};
+pub use names::{check, check_initial, expected, parameters};
 pub use position::{position_embedding, resample_position_embedding};
 pub use tensor::{DType, Entry};
 

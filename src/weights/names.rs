@@ -67,6 +67,13 @@ pub fn expected(a: &Architecture) -> Vec<(String, Vec<usize>)> {
     list.0
 }
 
+/// The same without counts of batches: what the network computes with.
+pub fn parameters(a: &Architecture) -> Vec<(String, Vec<usize>)> {
+    let mut list = expected(a);
+    list.retain(|(name, _)| !is_count(name));
+    list
+}
+
 struct List(Vec<(String, Vec<usize>)>);
 
 impl List {

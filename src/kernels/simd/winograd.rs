@@ -1,0 +1,357 @@
+//! Convolution with 3x3 kernels, stride 1 and padding 1, in fewer products: Winograd's minimal filtering.
+//!
+//! Source: Lavin and Gray, arXiv:1509.09308. Tiles of `side` x `side` outputs come from (side + 2)^2 inputs. Inputs and kernels
+//! are transformed so that the convolution becomes a matrix product for each of the (side + 2)^2 places.
+
+use std::ops::Range;
+
+use super::maps::Map;
+use super::parallel::{self, Shared, with_scratch};
+use super::product::pitch;
+use super::tile::{Activation, LINE, MOST_ROWS, Stored, Tile, lines};
+use super::transform::{Four, Transform, Two};
+use super::{Isa, Kernel, Simd, WIDEST};
+
+/// Bytes of weights up to which each thread takes its own tiles through all steps; beyond, all work on one step together.
+const SMALL: usize = 2560 << 10;
+/// Bytes of transformed tiles that a thread holds where it works on its own.
+const OWN: usize = 640 << 10;
+/// Bytes of transformed tiles that all threads hold together.
+const TOGETHER: usize = 8 << 20;
+
+/// Transformed kernels: for each place the matrix `[inputs, outputs]` in panels of two vectors of columns.
+#[derive(Debug)]
+pub struct Winograd {
+    isa: Isa,
+    /// 2 or 4.
+    side: usize,
+    inputs: usize,
+    outputs: usize,
+    values: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Winograd {
+    /// From `weight(input, output)`, the kernel between two channels; `bias` may be empty.
+    pub fn new(
+        isa: Isa,
+        side: usize,
+        [inputs, outputs]: [usize; 2],
+        bias: &[f32],
+        weight: impl Fn(usize, usize) -> [f32; 9] + Sync,
+    ) -> Self {
+        assert!(side == 2 || side == 4);
+        let transform: &[[f64; 3]] = if side == 2 { &Two::KERNEL } else { &Four::KERNEL };
+        let places = transform.len() * transform.len();
+        let panel = 2 * isa.lanes();
+        let width = outputs.next_multiple_of(isa.lanes());
+        let mut values = vec![0.0; places * inputs * width];
+        let shared = Shared::of(&mut values);
+        parallel::each(outputs, |output| {
+            let first = output / panel * panel;
+            let across = panel.min(width - first);
+            for input in 0..inputs {
+                let kernel = weight(input, output);
+                for (i, row) in transform.iter().enumerate() {
+                    let line: [f64; 3] =
+                        std::array::from_fn(|x| (0..3).map(|y| row[y] * f64::from(kernel[y * 3 + x])).sum());
+                    for (j, column) in transform.iter().enumerate() {
+                        let matrix = (i * transform.len() + j) * inputs * width;
+                        let place = matrix + first * inputs + input * across + output - first;
+                        // SAFETY: each output is the business of one task.
+                        let value = unsafe { &mut shared.slice(place, 1)[0] };
+                        *value = (0..3).map(|x| column[x] * line[x]).sum::<f64>() as f32;
+                    }
+                }
+            }
+        });
+        let mut padded = vec![0.0; width];
+        padded[..bias.len()].copy_from_slice(bias);
+        Winograd { isa, side, inputs, outputs, values, bias: padded }
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// `activation(convolution(x) + bias)`; pixels of `out`, of the same size, are `apart` apart.
+    pub fn convolve(&self, x: Map, out: &mut [f32], apart: usize, activation: Activation) {
+        let [height, width] = x.size;
+        let padded = self.outputs.next_multiple_of(self.isa.lanes());
+        assert!(x.channels == self.inputs && padded <= apart && out.len() >= height * width * apart);
+        assert!(x.values.len() >= (height * width - 1) * x.pitch + self.inputs.next_multiple_of(self.isa.lanes()));
+        let places = (self.side + 2) * (self.side + 2);
+        let across = width.div_ceil(self.side);
+        let tiles = height.div_ceil(self.side) * across;
+        let (of_inputs, of_outputs) = (pitch(self.inputs), pitch(self.outputs));
+        let bytes = 4 * places * (of_inputs + of_outputs);
+        let zeros = vec![0.0; of_inputs];
+        let out = Shared::of(out);
+        let call = Call { of: self, x, out, apart, across, activation, zeros: &zeros };
+        let panels = padded.div_ceil(2 * self.isa.lanes());
+        let rows = self.isa.rows();
+        if 4 * self.values.len() <= SMALL {
+            let block = ((OWN / bytes) / rows).clamp(1, 4) * rows;
+            let tasks = tiles.div_ceil(block);
+            parallel::each(tasks, |task| {
+                let tiles = task * tiles / tasks..(task + 1) * tiles / tasks;
+                with_scratch(
+                    places * (matrix(tiles.len(), self.inputs) + matrix(tiles.len(), self.outputs)),
+                    |scratch| {
+                        let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
+                        self.isa.run(Spread { steps, tiles: tiles.clone(), first: tiles.start });
+                        for place in 0..places {
+                            self.isa.run(Multiply { steps, place, panels: 0..panels });
+                        }
+                        self.isa.run(Gather { steps, tiles: tiles.clone(), first: tiles.start });
+                    },
+                );
+            });
+            return;
+        }
+        let most = (TOGETHER / bytes / rows).max(4) * rows;
+        let blocks = tiles.div_ceil(most);
+        for block in 0..blocks {
+            let tiles = block * tiles / blocks..(block + 1) * tiles / blocks;
+            with_scratch(places * (matrix(tiles.len(), self.inputs) + matrix(tiles.len(), self.outputs)), |scratch| {
+                let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
+                parallel::each(tiles.len(), |n| {
+                    let tile = tiles.start + n;
+                    self.isa.run(Spread { steps, tiles: tile..tile + 1, first: tiles.start });
+                });
+                // Panels of one place side by side: they share its tiles.
+                let share = panels.div_ceil(4);
+                parallel::each(places * panels.div_ceil(share), |task| {
+                    let (place, part) = (task / panels.div_ceil(share), task % panels.div_ceil(share));
+                    let panels = part * share..((part + 1) * share).min(panels);
+                    self.isa.run(Multiply { steps, place, panels });
+                });
+                parallel::each(tiles.len(), |n| {
+                    let tile = tiles.start + n;
+                    self.isa.run(Gather { steps, tiles: tile..tile + 1, first: tiles.start });
+                });
+            });
+        }
+    }
+}
+
+/// Values from one place's matrix of `rows` tiles to the next: an odd number of cache lines, so that the places of one tile,
+/// which are written and read together, lie in different sets of the cache.
+fn matrix(rows: usize, channels: usize) -> usize {
+    let lines = rows * pitch(channels) / LINE;
+    (lines | 1) * LINE
+}
+
+/// One convolution.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    of: &'a Winograd,
+    x: Map<'a>,
+    out: Shared<'a>,
+    apart: usize,
+    /// Tiles of a row.
+    across: usize,
+    activation: Activation,
+    /// A pixel of zeros.
+    zeros: &'a [f32],
+}
+
+/// The same for `count` tiles: in `scratch` the transformed inputs, for each place [`matrix`] values, behind them the products.
+#[derive(Clone, Copy)]
+struct Steps<'a> {
+    call: Call<'a>,
+    scratch: Shared<'a>,
+    count: usize,
+}
+
+impl Steps<'_> {
+    fn places(&self) -> usize {
+        (self.call.of.side + 2) * (self.call.of.side + 2)
+    }
+
+    /// Where the transformed inputs of `tile` at `place` are.
+    fn input(&self, place: usize, tile: usize) -> usize {
+        place * matrix(self.count, self.call.of.inputs) + tile * pitch(self.call.of.inputs)
+    }
+
+    /// Where the product for `tile` at `place` is.
+    fn product(&self, place: usize, tile: usize) -> usize {
+        let inputs = self.places() * matrix(self.count, self.call.of.inputs);
+        inputs + place * matrix(self.count, self.call.of.outputs) + tile * pitch(self.call.of.outputs)
+    }
+}
+
+/// Transforms the inputs of some tiles; `first` is the one that `scratch` begins with.
+struct Spread<'a> {
+    steps: Steps<'a>,
+    tiles: Range<usize>,
+    first: usize,
+}
+
+impl Kernel for Spread<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.steps.call.of.side {
+            2 => self.spread::<S, Two, 4, 2>(simd),
+            _ => self.spread::<S, Four, 6, 4>(simd),
+        }
+    }
+}
+
+impl Spread<'_> {
+    #[inline(always)]
+    fn spread<S: Simd, T: Transform<P, Q>, const P: usize, const Q: usize>(self, simd: S) {
+        let Spread { steps, tiles, first } = self;
+        for tile in tiles {
+            let (top, left) = (tile / steps.call.across * Q, tile % steps.call.across * Q);
+            let sources: [[&[f32]; P]; P] = std::array::from_fn(|i| {
+                std::array::from_fn(|j| {
+                    let (y, x) = ((top + i).wrapping_sub(1), (left + j).wrapping_sub(1));
+                    let inside = y < steps.call.x.size[0] && x < steps.call.x.size[1];
+                    let place = (y.wrapping_mul(steps.call.x.size[1])).wrapping_add(x).wrapping_mul(steps.call.x.pitch);
+                    if inside { &steps.call.x.values[place..] } else { steps.call.zeros }
+                })
+            });
+            for c in (0..steps.call.of.inputs).step_by(S::LANES) {
+                let mut lines = [[simd.splat(0.0); P]; P];
+                for j in 0..P {
+                    let mut column = [simd.splat(0.0); P];
+                    for i in 0..P {
+                        // SAFETY: `convolve` asserted that whole vectors can be read from each pixel.
+                        column[i] = unsafe { simd.read(sources[i][j].as_ptr().add(c)) };
+                    }
+                    let column = T::spread(simd, column);
+                    for i in 0..P {
+                        lines[i][j] = column[i];
+                    }
+                }
+                for i in 0..P {
+                    let line = T::spread(simd, lines[i]);
+                    for j in 0..P {
+                        let place = steps.input(i * P + j, tile - first) + c;
+                        // SAFETY: `at` asserts that it is inside; each tile is the business of one task.
+                        unsafe { simd.write(line[j], steps.scratch.at(place, S::LANES)) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The product of all tiles at one place, for some panels.
+struct Multiply<'a> {
+    steps: Steps<'a>,
+    place: usize,
+    panels: Range<usize>,
+}
+
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Multiply { steps, place, panels } = self;
+        let (inputs, width) = (steps.call.of.inputs, steps.call.of.bias.len());
+        let matrix = &steps.call.of.values[place * inputs * width..(place + 1) * inputs * width];
+        let zeros = [0.0; 2 * WIDEST];
+        let lines = lines::<S>(steps.count.div_ceil(S::ROWS));
+        let mut places = [std::ptr::null(); MOST_ROWS];
+        for panel in panels {
+            let column = panel * 2 * S::LANES;
+            let pair = width - column > S::LANES;
+            let across = if pair { 2 * S::LANES } else { S::LANES };
+            for first in (0..steps.count).step_by(S::ROWS) {
+                let count = S::ROWS.min(steps.count - first);
+                for (m, at) in places[..count].iter_mut().enumerate() {
+                    *at = steps.scratch.at(steps.input(place, first + m), inputs).cast_const();
+                }
+                let tile = Tile {
+                    places: &places[..count],
+                    taps: 1,
+                    skip: 0,
+                    run: inputs,
+                    weights: &matrix[column * inputs..(column + across) * inputs],
+                    apart: across,
+                    next: matrix
+                        .as_ptr()
+                        .wrapping_add((column + across) * inputs + first / S::ROWS * lines * LINE * (inputs / 4)),
+                    lines,
+                };
+                let apart = pitch(steps.call.of.outputs);
+                let at = steps.scratch.at(steps.product(place, first) + column, (count - 1) * apart + across);
+                let stored = Stored { at, pitch: apart, add: false, bias: &zeros, activation: Activation::None };
+                // SAFETY: `at` asserted that rows and sums are inside `scratch`, where they have no element in common; each
+                // place's panel is the business of one task.
+                unsafe {
+                    if pair {
+                        tile.dispatch::<S, 2>(simd, count, &stored);
+                    } else {
+                        tile.dispatch::<S, 1>(simd, count, &stored);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the products of some tiles to outputs.
+struct Gather<'a> {
+    steps: Steps<'a>,
+    tiles: Range<usize>,
+    first: usize,
+}
+
+impl Kernel for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.steps.call.of.side {
+            2 => self.gather::<S, Two, 4, 2>(simd),
+            _ => self.gather::<S, Four, 6, 4>(simd),
+        }
+    }
+}
+
+impl Gather<'_> {
+    #[inline(always)]
+    fn gather<S: Simd, T: Transform<P, Q>, const P: usize, const Q: usize>(self, simd: S) {
+        let Gather { steps, tiles, first } = self;
+        let [height, width] = steps.call.x.size;
+        for tile in tiles {
+            let (top, left) = (tile / steps.call.across * Q, tile % steps.call.across * Q);
+            for c in (0..steps.call.of.outputs).step_by(S::LANES) {
+                let bias = simd.load(&steps.call.of.bias[c..]);
+                let mut lines = [[bias; P]; Q];
+                for j in 0..P {
+                    let mut column = [bias; P];
+                    for i in 0..P {
+                        let place = steps.product(i * P + j, tile - first) + c;
+                        // SAFETY: `at` asserts that it is inside; the products are done.
+                        column[i] = unsafe { simd.read(steps.scratch.at(place, S::LANES)) };
+                    }
+                    let column = T::gather(simd, column);
+                    for i in 0..Q {
+                        lines[i][j] = column[i];
+                    }
+                }
+                for i in 0..Q.min(height - top) {
+                    let line = T::gather(simd, lines[i]);
+                    for j in 0..Q.min(width - left) {
+                        let value = simd.add(line[j], bias);
+                        let value = match steps.call.activation {
+                            Activation::None => value,
+                            Activation::Relu => simd.max(value, simd.splat(0.0)),
+                            Activation::Gelu => simd.gelu(value),
+                        };
+                        let place = ((top + i) * width + left + j) * steps.call.apart + c;
+                        // SAFETY: `at` asserts that it is inside; each tile is the business of one task.
+                        unsafe { simd.write(value, steps.call.out.at(place, S::LANES)) };
+                    }
+                }
+            }
+        }
+    }
+}
