@@ -335,12 +335,12 @@ fn maps() {
             let pixel = &out[(i * 8 + j) * apart..][..gap + 7];
             let (y, x) = (i as f64 * 2.0 / 5.0, j as f64 * 3.0 / 7.0);
             let (low, left) = (y.floor(), x.floor());
-            for (c, &found) in pixel[..10].iter().enumerate() {
+            for (c, &ours) in pixel[..10].iter().enumerate() {
                 let at = |i: f64, j: f64| up.at((low + i) as isize, (left + j) as isize, c);
                 let (down, share) = (y - low, x - left);
                 let near = at(0.0, 0.0) * (1.0 - down) + at(1.0, 0.0) * down;
                 let far = at(0.0, 1.0) * (1.0 - down) + at(1.0, 1.0) * down;
-                assert_close("upsampled", found, near * (1.0 - share) + far * share, 1e-6);
+                assert_close("upsampled", ours, near * (1.0 - share) + far * share, 1e-6);
             }
             assert!(pixel[10..gap].iter().all(|&x| x == 0.0));
             for c in 0..7 {
