@@ -6,10 +6,13 @@ mod name_weights;
 #[path = "common/tensors.rs"]
 mod tensors;
 
+use std::path::Path;
+
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
 use transunet::device::Cpu;
 type B = burn_autodiff::Autodiff<Cpu>;
+use transunet::kernels::simd::Isa;
 use transunet::train::loss::{Loss, Target};
 use transunet::train::optimizer::{self, Optimizer, to_vec};
 use transunet::train::pass::TrainingPass;
@@ -57,6 +60,16 @@ fn loss_and_its_gradient_agree() {
 #[test]
 fn four_steps_of_the_original_recipe_agree() {
     let Some(folder) = common::golden("training steps", "train_r50") else { return };
+    // Values that should cancel lie at the edge of ReLUs. Products that are rounded once leave a rest there, and gradients
+    // that flow or do not; without them all agrees to 2e-7.
+    for passed_over in 0..Isa::available().len() {
+        Isa::pass_over(passed_over);
+        four_steps(&folder, if Isa::fastest().name() == "portable" { 1e-4 } else { 1e-3 });
+    }
+}
+
+/// Gradients and values to `tolerance`.
+fn four_steps(folder: &Path, tolerance: f64) {
     let data = tensors::read(&folder.join("train.safetensors"));
     let figures: Value = serde_json::from_slice(&std::fs::read(folder.join("train.json")).unwrap()).unwrap();
     let device = device();
@@ -88,13 +101,11 @@ fn four_steps_of_the_original_recipe_agree() {
         let gradients = student.gradients(&loss.total);
         let norm = optimizer::norm(&gradients);
         let difference = relative(norm, step["grad_l2"].as_f64().unwrap());
-        assert!(difference < 1e-4, "step {n}: norm of all gradients {norm} differs by {difference}");
+        assert!(difference < tolerance, "step {n}: norm of all gradients {norm} differs by {difference}");
         if let Some(golden) = step["grads"].as_object() {
             assert_eq!(golden.len(), gradients.len());
             for (name, golden) in golden {
                 let ours = to_vec(gradients[&format!("{NETWORK}{name}")].clone());
-                // One value at the edge of a ReLU moves the sum of 2048 that this gradient is.
-                let tolerance = if name.ends_with("root.gn.bias") { 1e-3 } else { 1e-4 };
                 compare(name, &ours, golden, tolerance);
             }
         }
@@ -105,7 +116,7 @@ fn four_steps_of_the_original_recipe_agree() {
     let values = student.values();
     for (name, golden) in figures["f64"]["final_state"].as_object().unwrap() {
         if !name.ends_with("num_batches_tracked") {
-            compare(name, &to_vec(values[&format!("{NETWORK}{name}")].clone()), golden, 1e-4);
+            compare(name, &to_vec(values[&format!("{NETWORK}{name}")].clone()), golden, tolerance);
         }
     }
 }

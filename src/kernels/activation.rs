@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::operation::{Array, Operation};
+use super::simd::Isa;
 
 /// `e^x` to about 2e-7 relative; underflows to 0.
 #[inline(always)]
@@ -39,73 +40,33 @@ impl Operation<1> for Gelu {
     type Saved = ();
 
     fn forward(&self, [x]: [Array; 1]) -> (Vec<usize>, Vec<f32>, ()) {
-        let mut out = vec![0.0; x.values.len()];
+        let (isa, mut out) = (Isa::fastest(), vec![0.0; x.values.len()]);
         out.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK)).for_each(|(out, x)| {
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = x * normal(x).0;
-            }
+            isa.compiled(|| out.iter_mut().zip(x).for_each(|(out, &x)| *out = x * normal(x).0));
         });
         (x.shape.to_vec(), out, ())
     }
 
     fn backward(&self, [x]: [Array; 1], _saved: &(), gradient: &[f32], _wanted: [bool; 1]) -> [Option<Vec<f32>>; 1] {
         const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
-        let mut out = vec![0.0; x.values.len()];
+        let (isa, mut out) = (Isa::fastest(), vec![0.0; x.values.len()]);
         let chunks = out.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK));
         chunks.zip(gradient.par_chunks(CHUNK)).for_each(|((out, x), gradient)| {
-            for ((out, &x), &g) in out.iter_mut().zip(x).zip(gradient) {
-                let (below, bell) = normal(x);
-                *out = g * (below + x * bell * DENSITY);
-            }
+            isa.compiled(|| {
+                for ((out, &x), &g) in out.iter_mut().zip(x).zip(gradient) {
+                    let (below, bell) = normal(x);
+                    *out = g * (below + x * bell * DENSITY);
+                }
+            });
         });
         [Some(out)]
     }
 }
 
-/// Over the last dimension.
-#[derive(Debug, Clone, Copy)]
-pub struct Softmax;
-
-impl Softmax {
-    fn rows(width: usize, values: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; values.len()];
-        out.par_chunks_exact_mut(width).zip(values.par_chunks_exact(width)).with_min_len(16).for_each(|(out, x)| {
-            let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = exp(x - most);
-            }
-            let sum = out.iter().sum::<f32>();
-            out.iter_mut().for_each(|out| *out /= sum);
-        });
-        out
-    }
-}
-
-impl Operation<1> for Softmax {
-    type Saved = std::sync::Arc<Vec<f32>>;
-
-    fn forward(&self, [x]: [Array; 1]) -> (Vec<usize>, Vec<f32>, Self::Saved) {
-        let width = x.shape.last().copied().unwrap_or(1).max(1);
-        let out = Self::rows(width, x.values);
-        (x.shape.to_vec(), out.clone(), std::sync::Arc::new(out))
-    }
-
-    fn backward(
-        &self,
-        [x]: [Array; 1],
-        saved: &Self::Saved,
-        gradient: &[f32],
-        _wanted: [bool; 1],
-    ) -> [Option<Vec<f32>>; 1] {
-        let width = x.shape.last().copied().unwrap_or(1).max(1);
-        let mut by_x = vec![0.0; x.values.len()];
-        let rows = by_x.par_chunks_exact_mut(width).zip(saved.par_chunks_exact(width));
-        rows.zip(gradient.par_chunks_exact(width)).with_min_len(16).for_each(|((out, p), gradient)| {
-            let mean = p.iter().zip(gradient).map(|(p, g)| p * g).sum::<f32>();
-            for ((out, &p), &g) in out.iter_mut().zip(p).zip(gradient) {
-                *out = p * (g - mean);
-            }
-        });
-        [Some(by_x)]
-    }
+/// Of one row, in place.
+pub(super) fn softmax(row: &mut [f32]) {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|x| *x = exp(*x - most));
+    let sum = row.iter().sum::<f32>();
+    row.iter_mut().for_each(|x| *x /= sum);
 }

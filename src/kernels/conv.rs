@@ -1,17 +1,13 @@
-//! Convolution of `[b, in, h, w]` with a square kernel `[out, in, k, k]`, as matrix products of unrolled windows.
+//! Convolution of maps `[b, h, w, in]` with a square kernel `[out, in, k, k]`, and its derivatives.
 
-use std::cell::RefCell;
-use std::ops::Range;
+use std::borrow::Cow;
 
-use rayon::prelude::*;
-
-use super::gemm::{Strides, gemm};
 use super::operation::{Array, Operation};
-
-/// Unrolled windows that are held at once by a thread, in values: about the second-level cache.
-const TILE: usize = 64 << 10;
-/// Sums of weight gradients that are kept apart, so that threads need not wait and their number changes nothing.
-const PARTS: usize = 8;
+use super::simd::correlate::{Pair, correlate};
+use super::simd::maps::Map;
+use super::simd::product::{Activation, Left, Packed, Windows, multiply, pitch};
+use super::simd::winograd::Winograd;
+use super::simd::{Isa, WIDEST, parallel};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Convolution {
@@ -19,258 +15,181 @@ pub struct Convolution {
     pub padding: usize,
 }
 
-/// Sizes of one convolution.
+/// Maps `[b, height, width, channels]` without gaps.
 #[derive(Clone, Copy)]
-struct Window {
-    inputs: usize,
+struct Maps<'a> {
+    values: &'a [f32],
     size: [usize; 2],
-    kernel: usize,
+    channels: usize,
+}
+
+impl<'a> Maps<'a> {
+    fn of(array: &Array<'a>) -> Self {
+        Maps { values: array.values, size: [array.shape[1], array.shape[2]], channels: array.shape[3] }
+    }
+
+    fn images(&self) -> impl ExactSizeIterator<Item = &'a [f32]> {
+        self.values.chunks_exact(self.size[0] * self.size[1] * self.channels)
+    }
+
+    /// Each image in a frame of zeros.
+    fn framed(&self, frame: usize) -> Vec<f32> {
+        let [height, width] = self.size;
+        let row = (width + 2 * frame) * self.channels;
+        let mut out = vec![0.0; self.images().len() * (height + 2 * frame) * row];
+        let images = out.chunks_exact_mut((height + 2 * frame) * row).zip(self.images());
+        for (out, image) in images {
+            let lines = out.chunks_exact_mut(row).skip(frame).zip(image.chunks_exact(width * self.channels));
+            lines.for_each(|(out, line)| out[frame * self.channels..][..line.len()].copy_from_slice(line));
+        }
+        out
+    }
+
+    /// Each pixel followed by `stride - 1` pixels of zeros to the right and below, up to `size`.
+    fn spread(&self, stride: usize, size: [usize; 2]) -> Vec<f32> {
+        let [height, width] = self.size;
+        let row = size[1] * self.channels;
+        let mut out = vec![0.0; self.images().len() * size[0] * row];
+        parallel::chunks(&mut out, size[0] * row, |n, out| {
+            let image = &self.values[n * height * width * self.channels..];
+            for (i, line) in image.chunks_exact(width * self.channels).take(height).enumerate() {
+                for (j, pixel) in line.chunks_exact(self.channels).enumerate() {
+                    out[i * stride * row + j * stride * self.channels..][..self.channels].copy_from_slice(pixel);
+                }
+            }
+        });
+        out
+    }
+}
+
+/// Rows whose products with a matrix `[taps * run, ...]` make a convolution of one image.
+struct Unrolled<'a> {
+    /// Of all images; those in a frame have it with them.
+    values: Cow<'a, [f32]>,
+    size: [usize; 2],
+    channels: usize,
+    kernel: [usize; 2],
+    /// Neighbouring pixels of a window that are one run.
+    joined: usize,
     stride: usize,
     padding: usize,
     out: [usize; 2],
 }
 
-impl Window {
-    /// Values of a window: rows of the unrolled matrix.
-    fn len(&self) -> usize {
-        self.inputs * self.kernel * self.kernel
-    }
-
-    /// Rows of the output whose windows are unrolled together.
-    fn rows(&self) -> usize {
-        (TILE / (self.len() * self.out[1]).max(1)).clamp(1, self.out[0])
-    }
-
-    /// Whether the image is its own unrolled matrix.
-    fn trivial(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0
-    }
-
-    /// Output columns whose input column `j * stride + shift - padding` exists.
-    fn columns(&self, shift: usize) -> Range<usize> {
-        let first = self.padding.saturating_sub(shift).div_ceil(self.stride);
-        let end = (self.size[1] + self.padding).saturating_sub(shift).div_ceil(self.stride);
-        first.min(self.out[1])..end.min(self.out[1]).max(first.min(self.out[1]))
-    }
-
-    /// Input row under output row `i` at kernel row `shift`.
-    fn row(&self, i: usize, shift: usize) -> Option<usize> {
-        (i * self.stride + shift).checked_sub(self.padding).filter(|&row| row < self.size[0])
-    }
-
-    /// Unrolls the windows of output rows `rows` of `image` `[in, h, w]` into `[len, rows * columns]`.
-    fn unroll(&self, image: &[f32], rows: Range<usize>, cols: &mut [f32]) {
-        let width = rows.len() * self.out[1];
-        let mut line = cols.chunks_exact_mut(width);
-        for plane in image.chunks_exact(self.size[0] * self.size[1]) {
-            for y in 0..self.kernel {
-                for x in 0..self.kernel {
-                    let Some(line) = line.next() else { return };
-                    let columns = self.columns(x);
-                    for (i, out) in rows.clone().zip(line.chunks_exact_mut(self.out[1])) {
-                        let Some(row) = self.row(i, y).filter(|_| !columns.is_empty()) else {
-                            out.fill(0.0);
-                            continue;
-                        };
-                        out[..columns.start].fill(0.0);
-                        out[columns.end..].fill(0.0);
-                        let start = row * self.size[1] + columns.start * self.stride + x - self.padding;
-                        let target = &mut out[columns.clone()];
-                        if self.stride == 1 {
-                            target.copy_from_slice(&plane[start..start + target.len()]);
-                        } else {
-                            for (value, source) in target.iter_mut().zip(plane[start..].iter().step_by(self.stride)) {
-                                *value = *source;
-                            }
-                        }
-                    }
-                }
-            }
+impl<'a> Unrolled<'a> {
+    fn new(maps: Maps<'a>, side: usize, stride: usize, padding: usize) -> Self {
+        let out = maps.size.map(|length| (length + 2 * padding - side) / stride + 1);
+        let Maps { values, size, channels } = maps;
+        if side == 1 || (side == 3 && channels >= WIDEST) {
+            let (kernel, values) = ([side; 2], values.into());
+            return Unrolled { values, size, channels, kernel, joined: 1, stride, padding, out };
         }
+        // Lines of a window are one run each, which is longer; a frame saves the cases at the edges.
+        let values = if padding == 0 { values.into() } else { maps.framed(padding).into() };
+        let size = size.map(|length| length + 2 * padding);
+        Unrolled { values, size, channels, kernel: [side, 1], joined: side, stride, padding: 0, out }
     }
 
-    /// Adds unrolled windows back to where they came from: the transposed of [`Window::unroll`].
-    fn roll(&self, cols: &[f32], rows: Range<usize>, image: &mut [f32]) {
-        let width = rows.len() * self.out[1];
-        let mut line = cols.chunks_exact(width);
-        for plane in image.chunks_exact_mut(self.size[0] * self.size[1]) {
-            for y in 0..self.kernel {
-                for x in 0..self.kernel {
-                    let Some(line) = line.next() else { return };
-                    let columns = self.columns(x);
-                    for (i, values) in rows.clone().zip(line.chunks_exact(self.out[1])) {
-                        let Some(row) = self.row(i, y).filter(|_| !columns.is_empty()) else { continue };
-                        let start = row * self.size[1] + columns.start * self.stride + x - self.padding;
-                        let targets = plane[start..].iter_mut().step_by(self.stride);
-                        for (target, value) in targets.zip(&values[columns.clone()]) {
-                            *target += value;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Convolution {
-    fn window(&self, x: &[usize], weight: &[usize]) -> Window {
-        let size = [x[2], x[3]];
-        let out = size.map(|side| (side + 2 * self.padding - weight[2]) / self.stride + 1);
-        Window { inputs: x[1], size, kernel: weight[2], stride: self.stride, padding: self.padding, out }
-    }
-}
-
-thread_local! {
-    /// Unrolled windows, and a product that is copied: kept from call to call.
-    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
-}
-
-/// Lends two stretches of memory, whatever is in them.
-fn with_scratch(counts: [usize; 2], work: impl FnOnce(&mut [f32], &mut [f32])) {
-    SCRATCH.with_borrow_mut(|[a, b]| {
-        for (scratch, count) in [&mut *a, &mut *b].into_iter().zip(counts) {
-            if scratch.len() < count {
-                scratch.resize(count, 0.0);
-            }
-        }
-        work(&mut a[..counts[0]], &mut b[..counts[1]]);
-    });
-}
-
-/// Images from which on each is a task of its own; below, tiles of images are.
-const MANY: usize = 4;
-
-/// `weight` `[out, len]` times the unrolled windows of every image of `x`.
-fn convolve(window: &Window, x: &[f32], weight: &[f32], outputs: usize) -> Vec<f32> {
-    let image = window.inputs * window.size[0] * window.size[1];
-    let plane = window.out[0] * window.out[1];
-    let batch = x.len() / image;
-    let (tile, len) = (window.rows(), window.len());
-    let most = tile * window.out[1];
-    // The product for one tile of rows into `out`, whose rows are `apart` values apart.
-    let product = |source: &[f32], rows: Range<usize>, cols: &mut [f32], out: &mut [f32], apart: usize| {
-        let width = rows.len() * window.out[1];
-        let (b, b_at) = if window.trivial() {
-            (&source[rows.start * window.out[1]..], Strides::of_rows(plane))
-        } else {
-            window.unroll(source, rows, &mut cols[..len * width]);
-            (&cols[..len * width], Strides::of_rows(width))
-        };
-        gemm([outputs, len, width], weight, Strides::of_rows(len), b, b_at, out, Strides::of_rows(apart), false);
-    };
-    let mut out = vec![0.0; batch * outputs * plane];
-    let unrolled = if window.trivial() { 0 } else { len * most };
-    if batch >= MANY {
-        out.par_chunks_exact_mut(outputs * plane).zip(x.par_chunks_exact(image)).for_each(|(out, source)| {
-            with_scratch([unrolled, 0], |cols, _| {
-                for first in (0..window.out[0]).step_by(tile) {
-                    let rows = first..(first + tile).min(window.out[0]);
-                    product(source, rows, cols, &mut out[first * window.out[1]..], plane);
-                }
-            });
-        });
-        return out;
-    }
-    // One task for each image and tile of rows: the tile's part of every output plane.
-    let tiles = window.out[0].div_ceil(tile);
-    let mut tasks: Vec<(usize, usize, Vec<&mut [f32]>)> =
-        (0..batch * tiles).map(|n| (n / tiles, n % tiles * tile, Vec::with_capacity(outputs))).collect();
-    for (n, plane) in out.chunks_exact_mut(plane).enumerate() {
-        for (t, part) in plane.chunks_mut(most).enumerate() {
-            tasks[n / outputs * tiles + t].2.push(part);
-        }
-    }
-    tasks.into_par_iter().for_each(|(n, first, parts)| {
-        with_scratch([unrolled, outputs * most], |cols, values| {
-            let rows = first..(first + tile).min(window.out[0]);
-            let width = rows.len() * window.out[1];
-            product(&x[n * image..(n + 1) * image], rows, cols, &mut values[..outputs * width], width);
-            for (part, values) in parts.into_iter().zip(values.chunks_exact(width)) {
-                part.copy_from_slice(values);
-            }
-        });
-    });
-    out
-}
-
-/// Derivative by the input where windows overlap with a stride: products rolled back, image by image.
-fn spread(window: &Window, weight: &[f32], gradient: &[f32], outputs: usize, batch: usize) -> Vec<f32> {
-    let image = window.inputs * window.size[0] * window.size[1];
-    let plane = window.out[0] * window.out[1];
-    let (tile, len) = (window.rows(), window.len());
-    let mut out = vec![0.0; batch * image];
-    out.par_chunks_exact_mut(image).zip(gradient.par_chunks_exact(outputs * plane)).for_each(|(out, gradient)| {
-        with_scratch([len * tile * window.out[1], 0], |cols, _| {
-            for first in (0..window.out[0]).step_by(tile) {
-                let rows = first..(first + tile).min(window.out[0]);
-                let width = rows.len() * window.out[1];
-                let cols = &mut cols[..len * width];
-                let b = &gradient[first * window.out[1]..];
-                let (of_weight, of_b) = (Strides::transposed(len), Strides::of_rows(plane));
-                gemm([len, outputs, width], weight, of_weight, b, of_b, cols, Strides::of_rows(width), false);
-                window.roll(cols, rows, out);
-            }
-        });
-    });
-    out
-}
-
-/// Derivative by the weight `[out, len]`.
-fn correlate(window: &Window, x: &[f32], gradient: &[f32], outputs: usize) -> Vec<f32> {
-    let image = window.inputs * window.size[0] * window.size[1];
-    let plane = window.out[0] * window.out[1];
-    let (tile, len) = (window.rows(), window.len());
-    let batch = x.len() / image;
-    let share = batch.div_ceil(PARTS.min(batch).max(1)).max(1);
-    let parts: Vec<Vec<f32>> = (x.par_chunks(share * image).zip(gradient.par_chunks(share * outputs * plane)))
-        .map(|(x, gradient)| {
-            let mut sum = vec![0.0; outputs * len];
-            let mut cols = vec![0.0; if window.trivial() { 0 } else { len * tile * window.out[1] }];
-            for (x, gradient) in x.chunks_exact(image).zip(gradient.chunks_exact(outputs * plane)) {
-                for first in (0..window.out[0]).step_by(tile) {
-                    let rows = first..(first + tile).min(window.out[0]);
-                    let width = rows.len() * window.out[1];
-                    let (b, stride) = if window.trivial() {
-                        (&x[first * window.out[1]..], plane)
-                    } else {
-                        window.unroll(x, rows, &mut cols[..len * width]);
-                        (&cols[..len * width], width)
-                    };
-                    let a = &gradient[first * window.out[1]..];
-                    let (of_a, of_b) = (Strides::of_rows(plane), Strides::transposed(stride));
-                    gemm([outputs, width, len], a, of_a, b, of_b, &mut sum, Strides::of_rows(len), true);
-                }
-            }
-            sum
+    fn image(&self, n: usize) -> Left<'_> {
+        let len = self.size[0] * self.size[1] * self.channels;
+        Left::Windows(Windows {
+            values: &self.values[n * len..(n + 1) * len],
+            size: self.size,
+            pitch: self.channels,
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: [self.padding; 2],
+            out: self.out,
         })
-        .collect();
-    let mut parts = parts.into_iter();
-    let mut sum = parts.next().unwrap_or_default();
-    for part in parts {
-        sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
     }
-    sum
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn run(&self) -> usize {
+        self.joined * self.channels
+    }
 }
 
-/// The kernel that takes gradients back where the stride is 1: inputs and outputs exchanged, turned by 180 degrees.
-fn turned(weight: &[f32], outputs: usize, inputs: usize, area: usize) -> Vec<f32> {
-    let mut turned = vec![0.0; weight.len()];
-    for (n, kernel) in weight.chunks_exact(area).enumerate() {
-        let (output, input) = (n / inputs, n % inputs);
-        let target = &mut turned[(input * outputs + output) * area..][..area];
-        target.iter_mut().zip(kernel.iter().rev()).for_each(|(target, value)| *target = *value);
+/// `work` with rows of `out` that are whole vectors, as kernels write them; `out` has `columns` in each.
+fn with_whole_rows(isa: Isa, out: &mut [f32], columns: usize, work: impl FnOnce(&mut [f32], usize)) {
+    let pitch = columns.next_multiple_of(isa.lanes());
+    if pitch == columns {
+        return work(out, pitch);
     }
-    turned
+    let mut wide = vec![0.0; out.len() / columns * pitch];
+    work(&mut wide, pitch);
+    for (out, wide) in out.chunks_exact_mut(columns).zip(wide.chunks_exact(pitch)) {
+        out.copy_from_slice(&wide[..columns]);
+    }
+}
+
+/// Rows of `columns` as kernels read them best, and their distance: whole vectors that do not compete for the same lines of a
+/// cache.
+pub(super) fn spaced_rows(rows: &[f32], columns: usize) -> (Cow<'_, [f32]>, usize) {
+    let pitch = pitch(columns);
+    if pitch == columns {
+        return (rows.into(), pitch);
+    }
+    let mut wide = vec![0.0; rows.len() / columns * pitch];
+    parallel::chunks(&mut wide, 64 * pitch, |n, wide| {
+        let rows = rows[n * 64 * columns..].chunks_exact(columns);
+        wide.chunks_exact_mut(pitch).zip(rows).for_each(|(wide, row)| wide[..columns].copy_from_slice(row));
+    });
+    (wide.into(), pitch)
+}
+
+/// `[b, h', w', outputs]`, where `weight(output, input, place)` is the kernel.
+fn convolve(
+    x: Maps,
+    [side, stride, padding]: [usize; 3],
+    outputs: usize,
+    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+) -> ([usize; 2], Vec<f32>) {
+    let isa = Isa::fastest();
+    let area = |size: [usize; 2]| size[0] * size[1];
+    let whole = x.channels.is_multiple_of(WIDEST) && outputs.is_multiple_of(WIDEST);
+    if whole && [side, stride, padding] == [3, 1, 1] {
+        let mut out = vec![0.0; x.images().len() * area(x.size) * outputs];
+        let tiles = Winograd::new(isa, 4, [x.channels, outputs], &[], |input, output| {
+            std::array::from_fn(|place| weight(output, input, place))
+        });
+        for (out, values) in out.chunks_exact_mut(area(x.size) * outputs).zip(x.images()) {
+            let map = Map { values, size: x.size, channels: x.channels, pitch: x.channels };
+            tiles.convolve(map, out, outputs, Activation::None);
+        }
+        return (x.size, out);
+    }
+    let rows = Unrolled::new(x, side, stride, padding);
+    let mut out = vec![0.0; x.images().len() * area(rows.out) * outputs];
+    let packed = Packed::new(isa, [rows.taps(), rows.run(), outputs], &[], |row, output| {
+        weight(output, row % x.channels, row / x.channels)
+    });
+    with_whole_rows(isa, &mut out, outputs, |out, pitch| {
+        if [side, stride, padding] == [1, 1, 0] {
+            let (values, apart) = spaced_rows(x.values, x.channels);
+            let all = Left::Rows { values: &values, rows: x.values.len() / x.channels, pitch: apart };
+            multiply(&all, &packed, out, pitch, false, Activation::None);
+            return;
+        }
+        for (n, out) in out.chunks_exact_mut(area(rows.out) * pitch).enumerate() {
+            multiply(&rows.image(n), &packed, out, pitch, false, Activation::None);
+        }
+    });
+    (rows.out, out)
 }
 
 impl Operation<2> for Convolution {
     type Saved = ();
 
     fn forward(&self, [x, weight]: [Array; 2]) -> (Vec<usize>, Vec<f32>, ()) {
-        let window = self.window(x.shape, weight.shape);
-        let outputs = weight.shape[0];
-        let values = convolve(&window, x.values, weight.values, outputs);
-        (vec![x.shape[0], outputs, window.out[0], window.out[1]], values, ())
+        let [outputs, inputs, side, _] = weight.shape[..] else { unreachable!("four sides") };
+        let kernel = weight.values;
+        let (size, values) = convolve(Maps::of(&x), [side, self.stride, self.padding], outputs, |o, i, place| {
+            kernel[(o * inputs + i) * side * side + place]
+        });
+        (vec![x.shape[0], size[0], size[1], outputs], values, ())
     }
 
     fn backward(
@@ -280,18 +199,67 @@ impl Operation<2> for Convolution {
         gradient: &[f32],
         [by_x, by_weight]: [bool; 2],
     ) -> [Option<Vec<f32>>; 2] {
-        let window = self.window(x.shape, weight.shape);
-        let (outputs, inputs, kernel) = (weight.shape[0], weight.shape[1], weight.shape[2]);
-        let by_x = by_x.then(|| {
-            if self.stride == 1 && self.padding < kernel {
-                let back = Convolution { stride: 1, padding: kernel - 1 - self.padding };
-                let shape = [x.shape[0], outputs, window.out[0], window.out[1]];
-                let back = back.window(&shape, &[inputs, outputs, kernel, kernel]);
-                convolve(&back, gradient, &turned(weight.values, outputs, inputs, kernel * kernel), inputs)
+        let [outputs, inputs, side, _] = weight.shape[..] else { unreachable!("four sides") };
+        let x = Maps::of(&x);
+        let size = x.size.map(|length| (length + 2 * self.padding - side) / self.stride + 1);
+        let flow = Maps { values: gradient, size, channels: outputs };
+        [
+            by_x.then(|| self.by_input(flow, weight.values, [outputs, inputs, side], x.size)),
+            by_weight.then(|| self.by_weight(x, flow, side)),
+        ]
+    }
+}
+
+impl Convolution {
+    /// The convolution of what flows back, pixels as far apart as the stride, with the kernel turned by 180 degrees and
+    /// inputs and outputs exchanged.
+    fn by_input(&self, flow: Maps, kernel: &[f32], [outputs, inputs, side]: [usize; 3], size: [usize; 2]) -> Vec<f32> {
+        let turned =
+            |i: usize, o: usize, place: usize| kernel[(o * inputs + i) * side * side + side * side - 1 - place];
+        if side == 1 && self.padding == 0 {
+            let (_, out) = convolve(flow, [1, 1, 0], inputs, turned);
+            return if self.stride == 1 {
+                out
             } else {
-                spread(&window, weight.values, gradient, outputs, x.shape[0])
+                Maps { values: &out, channels: inputs, ..flow }.spread(self.stride, size)
+            };
+        }
+        // Of this size the turned kernel, with its own padding, makes the input's.
+        let spread_size = size.map(|length| length + 2 * self.padding + 1 - side);
+        let spread =
+            if self.stride == 1 { Cow::from(flow.values) } else { flow.spread(self.stride, spread_size).into() };
+        let flow = Maps { values: &spread, size: spread_size, channels: outputs };
+        if self.padding < side {
+            return convolve(flow, [side, 1, side - 1 - self.padding], inputs, turned).1;
+        }
+        unreachable!("no layer is padded by more than its kernel")
+    }
+
+    /// `[out, in, k, k]`.
+    fn by_weight(&self, x: Maps, flow: Maps, side: usize) -> Vec<f32> {
+        let isa = Isa::fastest();
+        let (inputs, outputs) = (x.channels, flow.channels);
+        let width = outputs.next_multiple_of(isa.lanes());
+        let (right, apart) = spaced_rows(flow.values, outputs);
+        let rows = Unrolled::new(x, side, self.stride, self.padding);
+        let image = flow.size[0] * flow.size[1] * apart;
+        let pairs: Vec<Pair> = if [side, self.stride, self.padding] == [1, 1, 0] {
+            let all = Left::Rows { values: x.values, rows: x.values.len() / inputs, pitch: inputs };
+            vec![Pair { left: all, right: &right, pitch: apart }]
+        } else {
+            let images = right.chunks_exact(image).enumerate();
+            images.map(|(n, right)| Pair { left: rows.image(n), right, pitch: apart }).collect()
+        };
+        let mut sums = vec![0.0; side * side * inputs * width];
+        correlate(isa, &pairs, [rows.taps(), rows.run(), outputs], &mut sums);
+        let mut out = vec![0.0; outputs * inputs * side * side];
+        parallel::chunks(&mut out, inputs * side * side, |output, out| {
+            for (input, out) in out.chunks_exact_mut(side * side).enumerate() {
+                for (place, out) in out.iter_mut().enumerate() {
+                    *out = sums[(place * inputs + input) * width + output];
+                }
             }
         });
-        [by_x, by_weight.then(|| correlate(&window, x.values, gradient, outputs))]
+        out
     }
 }

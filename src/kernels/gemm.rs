@@ -1,4 +1,4 @@
-//! Matrix products on plain slices, for training.
+//! Matrix products on plain slices whose elements lie anywhere.
 #![allow(unsafe_code)]
 
 /// A matrix inside a slice: element (i, j) is at `i * rows + j * columns`.

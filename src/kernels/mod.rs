@@ -1,19 +1,22 @@
 //! Operations of the network: Burn's own on GPUs, ours with their derivatives on the CPU, where they are faster.
 
 mod activation;
-mod bilinear;
+mod attention;
+mod combine;
 mod conv;
 mod gemm;
+mod linear;
 mod norm;
 mod operation;
+mod resample;
 mod segmentation_loss;
 pub mod simd;
 
 use std::sync::Arc;
 
-use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::backend::Backend;
-use burn::tensor::module::conv2d;
+use burn::tensor::module::{conv2d, linear, max_pool2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
@@ -23,15 +26,17 @@ use burn_flex::Flex;
 use norm::{Normalization, Sets};
 use operation::{Runs, primitive, whole};
 pub use segmentation_loss::LossWeights;
+use simd::maps::taps;
 
-/// A backend that the network runs on. The provided methods are in terms of Burn's operations.
+/// A backend that the network runs on. Maps are `[b, h, w, c]`. The provided methods are in terms of Burn's operations.
 pub trait Kernels: Backend {
-    /// `[b, in, h, w]` with kernels `[out, in, k, k]` to `[b, out, h', w']`.
+    /// `[b, h, w, in]` with kernels `[out, in, k, k]` to `[b, h', w', out]`.
     fn convolution(x: Tensor<Self, 4>, weight: Tensor<Self, 4>, stride: usize, padding: usize) -> Tensor<Self, 4> {
-        conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
+        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+        channels_last(conv2d(channels_first(x), weight, None, options))
     }
 
-    /// Normalises groups of channels of `[b, c, h, w]`, then maps each channel by `weight` and `bias`, then ReLU.
+    /// Normalises groups of channels of `[b, h, w, c]`, then maps each channel by `weight` and `bias`, then ReLU.
     fn group_norm(
         x: Tensor<Self, 4>,
         weight: Tensor<Self, 1>,
@@ -40,8 +45,9 @@ pub trait Kernels: Backend {
         epsilon: f64,
         cut: bool,
     ) -> Tensor<Self, 4> {
-        let shape @ [batch, channels, height, width] = x.dims();
-        let x = standardize(x.reshape([batch, groups, channels / groups * height * width]), epsilon).reshape(shape);
+        let [batch, height, width, channels] = x.dims();
+        let x = channels_first(x).reshape([batch, groups, channels / groups * height * width]);
+        let x = channels_last(standardize(x, epsilon).reshape([batch, channels, height, width]));
         let x = scale_channels(x, weight, bias);
         if cut { relu(x) } else { x }
     }
@@ -54,11 +60,11 @@ pub trait Kernels: Backend {
         bias: Tensor<Self, 1>,
         epsilon: f64,
     ) -> (Tensor<Self, 4>, [Tensor<Self, 1>; 2]) {
-        let [batch, channels, height, width] = x.dims();
-        let mean_of = |x: Tensor<Self, 4>| x.reshape([batch, channels, height * width]).mean_dim(2).mean_dim(0);
-        let mean = mean_of(x.clone()).reshape([1, channels, 1, 1]);
+        let [batch, height, width, channels] = x.dims();
+        let mean_of = |x: Tensor<Self, 4>| x.reshape([1, 1, batch * height * width, channels]).mean_dim(2);
+        let mean = mean_of(x.clone());
         let centered = x - mean.clone();
-        let variance = mean_of(centered.clone().square()).reshape([1, channels, 1, 1]);
+        let variance = mean_of(centered.clone().square());
         let x = scale_channels(centered / (variance.clone() + epsilon).sqrt(), weight, bias);
         (relu(x), [mean, variance].map(|x| x.detach().reshape([channels])))
     }
@@ -73,14 +79,55 @@ pub trait Kernels: Backend {
         whole(Self::layer_norm(primitive(x), primitive(weight), Some(primitive(bias)), epsilon))
     }
 
-    /// `[b, c, h, w]` to `[b, c, size[0], size[1]]`; source coordinate of sample i is `i * (in - 1) / (out - 1)`. Two small
+    /// `[b, n, in]` by weight `[out, in]` and bias `[out]` to `[b, n, out]`.
+    fn linear_of(x: Tensor<Self, 3>, weight: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 3> {
+        linear(x, weight.transpose(), Some(bias))
+    }
+
+    /// Attention over the tokens of `[b, n, hidden]` each, heads side by side in the last dimension.
+    fn attention_of(
+        query: Tensor<Self, 3>,
+        key: Tensor<Self, 3>,
+        value: Tensor<Self, 3>,
+        heads: usize,
+    ) -> Tensor<Self, 3> {
+        let shape @ [batch, tokens, hidden] = query.dims();
+        let width = hidden / heads;
+        // [b, n, hidden] -> [b, heads, n, width]
+        let split = |x: Tensor<Self, 3>| x.reshape([batch, tokens, heads, width]).swap_dims(1, 2);
+        let scores = split(query).matmul(split(key).transpose()) / (width as f64).sqrt();
+        softmax(scores, 3).matmul(split(value)).swap_dims(1, 2).reshape(shape)
+    }
+
+    /// Maximum over 3x3 windows of `[b, h, w, c]`, stride 2, without padding.
+    fn pool(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        channels_last(max_pool2d(channels_first(x), [3, 3], [2, 2], [0, 0], [1, 1], false))
+    }
+
+    /// `relu(x + y)`.
+    fn add_relu(x: Tensor<Self, 4>, y: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        relu(x + y)
+    }
+
+    /// Channels of `x` `[b, h, w, c]`, then those of `y`, with zeros below and to the right where it is smaller.
+    fn join(x: Tensor<Self, 4>, y: Tensor<Self, 4>) -> Tensor<Self, 4> {
+        let ([_, height, width, _], [_, rows, columns, _]) = (x.dims(), y.dims());
+        let y = if [rows, columns] == [height, width] {
+            y
+        } else {
+            channels_last(channels_first(y).pad((0, width - columns, 0, height - rows), 0.0))
+        };
+        Tensor::cat(vec![x, y], 3)
+    }
+
+    /// `[b, h, w, c]` to `[b, size[0], size[1], c]`; source coordinate of sample i is `i * (in - 1) / (out - 1)`. Two small
     /// matrix products, so that every backend can differentiate it.
     fn bilinear(x: Tensor<Self, 4>, size: [usize; 2]) -> Tensor<Self, 4> {
-        let [_, _, height, width] = x.dims();
+        let [_, height, width, _] = x.dims();
         let device = x.device();
         let matrix = |from: usize, to: usize| -> Tensor<Self, 4> {
             let mut weights = vec![0.0f32; to * from];
-            for (row, (low, share)) in weights.chunks_exact_mut(from).zip(bilinear::taps(from, to)) {
+            for (row, (low, share)) in weights.chunks_exact_mut(from).zip(taps(from, to)) {
                 row[low] += 1.0 - share;
                 if let Some(high) = row.get_mut(low + 1) {
                     *high += share;
@@ -88,18 +135,13 @@ pub trait Kernels: Backend {
             }
             Tensor::<Self, 2>::from_data(TensorData::new(weights, [to, from]), &device).unsqueeze()
         };
-        let wide = x.matmul(matrix(width, size[1]).transpose());
-        matrix(height, size[0]).matmul(wide)
+        let wide = channels_first(x).matmul(matrix(width, size[1]).transpose());
+        channels_last(matrix(height, size[0]).matmul(wide))
     }
 
     /// `x Phi(x)` with the normal distribution function itself.
     fn gelu_of<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
         burn::tensor::activation::gelu(x)
-    }
-
-    /// Over the last dimension.
-    fn softmax_of(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
-        burn::tensor::activation::softmax(x, 3)
     }
 
     /// Loss of logits `[b, c, h, w]`, `[1]`; also cross-entropy and 1 - Dice alone, `[1]` each, without gradients.
@@ -141,10 +183,20 @@ fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
     centered / (variance + epsilon).sqrt()
 }
 
-/// `x * weight + bias`, one weight and bias for each channel of `x` `[b, c, h, w]`.
-fn scale_channels<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 1>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
+/// `x * weight + bias`, one weight and bias for each channel of `x` `[b, h, w, c]`.
+pub fn scale_channels<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 1>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
     let [channels] = weight.dims();
-    x * weight.reshape([1, channels, 1, 1]) + bias.reshape([1, channels, 1, 1])
+    x * weight.reshape([1, 1, 1, channels]) + bias.reshape([1, 1, 1, channels])
+}
+
+/// `[b, h, w, c]` to `[b, c, h, w]`.
+pub fn channels_first<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    x.permute([0, 3, 1, 2])
+}
+
+/// `[b, c, h, w]` to `[b, h, w, c]`.
+pub fn channels_last<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    x.permute([0, 2, 3, 1])
 }
 
 impl Kernels for Dispatch {}
@@ -204,16 +256,38 @@ macro_rules! on_cpu {
                 whole(Self::apply(operation, [primitive(x), primitive(weight), primitive(bias)]).0)
             }
 
+            fn linear_of(x: Tensor<Self, 3>, weight: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 3> {
+                whole(Self::apply(linear::Linear, [primitive(x), primitive(weight), primitive(bias)]).0)
+            }
+
+            fn attention_of(
+                query: Tensor<Self, 3>,
+                key: Tensor<Self, 3>,
+                value: Tensor<Self, 3>,
+                heads: usize,
+            ) -> Tensor<Self, 3> {
+                let inputs = [primitive(query), primitive(key), primitive(value)];
+                whole(Self::apply(attention::Attention { heads }, inputs).0)
+            }
+
+            fn pool(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
+                whole(Self::apply(resample::Pool, [primitive(x)]).0)
+            }
+
+            fn add_relu(x: Tensor<Self, 4>, y: Tensor<Self, 4>) -> Tensor<Self, 4> {
+                whole(Self::apply(combine::AddRelu, [primitive(x), primitive(y)]).0)
+            }
+
+            fn join(x: Tensor<Self, 4>, y: Tensor<Self, 4>) -> Tensor<Self, 4> {
+                whole(Self::apply(combine::Join, [primitive(x), primitive(y)]).0)
+            }
+
             fn bilinear(x: Tensor<Self, 4>, size: [usize; 2]) -> Tensor<Self, 4> {
-                whole(Self::apply(bilinear::Bilinear { size }, [primitive(x)]).0)
+                whole(Self::apply(resample::Bilinear { size }, [primitive(x)]).0)
             }
 
             fn gelu_of<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
                 whole(Self::apply(activation::Gelu, [primitive(x)]).0)
-            }
-
-            fn softmax_of(x: Tensor<Self, 4>) -> Tensor<Self, 4> {
-                whole(Self::apply(activation::Softmax, [primitive(x)]).0)
             }
 
             fn segmentation_loss(

@@ -37,7 +37,7 @@ impl<B: Kernels> ConvNorm<B> {
         }
     }
 
-    /// `[b, in, h, w]` to `[b, out, h, w]`.
+    /// `[b, h, w, in]` to `[b, h, w, out]`.
     pub fn forward(&self, x: Tensor<B, 4>, pass: &impl Pass<B>) -> Tensor<B, 4> {
         self.norm.forward_relu(self.conv.forward(x), pass.batch_statistics())
     }
@@ -51,10 +51,10 @@ impl<B: Kernels> DecoderBlock<B> {
         }
     }
 
-    /// Upsampled `[b, in, h, w]` and a skip `[b, skip, h, w]` to `[b, out, h, w]`.
+    /// Upsampled `[b, h, w, in]` and a skip `[b, h, w, skip]` to `[b, h, w, out]`.
     pub fn forward(&self, up: Tensor<B, 4>, skip: Option<Tensor<B, 4>>, pass: &impl Pass<B>) -> Tensor<B, 4> {
         let x = match skip {
-            Some(skip) => Tensor::cat(vec![up, skip], 1),
+            Some(skip) => B::join(up, skip),
             None => up,
         };
         self.conv2.forward(self.conv1.forward(x, pass), pass)
@@ -71,7 +71,7 @@ impl<B: Kernels> Decoder<B> {
         Decoder { conv_more: ConvNorm::new(config.hidden, config.head_channels, device), blocks }
     }
 
-    /// `[b, hidden, h, w]` and skips, deepest first, to `[b, decoder_channels[3], 16h, 16w]`.
+    /// `[b, h, w, hidden]` and skips, deepest first, to `[b, 16h, 16w, decoder_channels[3]]`.
     pub fn forward(
         &self,
         x: Tensor<B, 4>,
@@ -79,17 +79,17 @@ impl<B: Kernels> Decoder<B> {
         pass: &mut impl Pass<B>,
     ) -> Tensor<B, 4> {
         let mut x = self.conv_more.forward(x, pass);
-        pass.see("decoder.conv_more", &x);
+        pass.see_map("decoder.conv_more", &x);
         for (index, block) in self.blocks.iter().enumerate() {
             let skip = skips.next();
             if let Some(skip) = &skip {
-                pass.see(&format!("skip.{index}"), skip);
+                pass.see_map(&format!("skip.{index}"), skip);
             }
-            let [_, _, height, width] = x.dims();
+            let [_, height, width, _] = x.dims();
             let up = B::bilinear(x, [2 * height, 2 * width]);
-            pass.see(&format!("decoder.blocks.{index}.up"), &up);
+            pass.see_map(&format!("decoder.blocks.{index}.up"), &up);
             x = block.forward(up, skip, pass);
-            pass.see(&format!("decoder.blocks.{index}"), &x);
+            pass.see_map(&format!("decoder.blocks.{index}"), &x);
             pass.stage(index, &x);
         }
         x

@@ -6,9 +6,8 @@ use burn::module::{Module, Param, ParamId, RunningState};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::{linear, max_pool2d};
 
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, scale_channels};
 
 /// A parameter that has a shape but no values yet.
 fn empty<B: Backend, const D: usize>(shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
@@ -39,14 +38,14 @@ impl<B: Kernels> Conv2d<B> {
         Conv2d { weight: empty(shape, device), bias, stride, padding }
     }
 
-    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    /// `[b, h, w, in]` to `[b, h', w', out]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let x = B::convolution(x, self.weight.val(), self.stride, self.padding);
         match &self.bias {
             Some(bias) => {
                 let bias = bias.val();
                 let [channels] = bias.dims();
-                x + bias.reshape([1, channels, 1, 1])
+                x + bias.reshape([1, 1, 1, channels])
             }
             None => x,
         }
@@ -67,15 +66,14 @@ impl<B: Kernels> StdConv2d<B> {
         StdConv2d { weight: empty(shape, device), stride, padding }
     }
 
-    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    /// `[b, h, w, in]` to `[b, h', w', out]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let weight = self.weight.val();
-        let shape @ [out, inputs, height, width] = weight.dims();
-        // Each output channel is a group of one channel.
-        let weight = weight.reshape([1, out, inputs * height, width]);
+        let shape @ [outputs, inputs, height, width] = weight.dims();
+        let count = inputs * height * width;
         let device = weight.device();
-        let (ones, zeros) = (Tensor::ones([out], &device), Tensor::zeros([out], &device));
-        let weight = B::group_norm(weight, ones, zeros, out, 1e-5, false).reshape(shape);
+        let (ones, zeros) = (Tensor::ones([count], &device), Tensor::zeros([count], &device));
+        let weight = B::layer_norm_of(weight.reshape([1, outputs, count]), ones, zeros, 1e-5).reshape(shape);
         B::convolution(x, weight, self.stride, self.padding)
     }
 }
@@ -94,7 +92,7 @@ impl<B: Kernels> GroupNorm<B> {
         GroupNorm { weight: empty([channels], device), bias: empty([channels], device), groups, epsilon }
     }
 
-    /// Shape is kept: `[b, c, h, w]`.
+    /// Shape is kept: `[b, h, w, c]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         B::group_norm(x, self.weight.val(), self.bias.val(), self.groups, self.epsilon, false)
     }
@@ -124,11 +122,11 @@ impl<B: Kernels> BatchNorm<B> {
         }
     }
 
-    /// Normalisation and ReLU; the shape is kept: `[b, c, h, w]`. With `batch_statistics` by those of the batch, which move
+    /// Normalisation and ReLU; the shape is kept: `[b, h, w, c]`. With `batch_statistics` by those of the batch, which move
     /// the running ones by a tenth; the running variance takes the unbiased one, as PyTorch's does.
     pub fn forward_relu(&self, x: Tensor<B, 4>, batch_statistics: bool) -> Tensor<B, 4> {
-        let [batch, channels, height, width] = x.dims();
         if batch_statistics {
+            let [batch, height, width, _] = x.dims();
             let (out, [mean, variance]) = B::batch_norm(x, self.weight.val(), self.bias.val(), 1e-5);
             let count = (batch * height * width) as f64;
             let unbiased = variance * (count / (count - 1.0).max(1.0));
@@ -140,7 +138,7 @@ impl<B: Kernels> BatchNorm<B> {
         }
         let scale = self.weight.val() / (self.running_var.value() + 1e-5).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
-        relu(x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1]))
+        relu(scale_channels(x, scale, shift))
     }
 }
 
@@ -176,13 +174,8 @@ impl<B: Kernels> Linear<B> {
 
     /// `[b, tokens, in]` to `[b, tokens, out]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+        B::linear_of(x, self.weight.val(), self.bias.val())
     }
-}
-
-/// The pool of the stem: 3x3, stride 2, no padding, so that h/2 becomes h/4 - 1.
-pub fn stem_pool<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
-    max_pool2d(x, [3, 3], [2, 2], [0, 0], [1, 1], false)
 }
 
 /// Learned position of each token, `[1, tokens, width]`.

@@ -15,7 +15,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, channels_first, channels_last};
 
 pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
@@ -67,9 +67,9 @@ impl<B: Kernels> TransUNet<B> {
         let x = if channels == 1 && self.channels > 1 { x.repeat_dim(1, self.channels) } else { x };
         let padded = [height, width].map(|side| side.next_multiple_of(PATCH));
         let x = if padded == [height, width] { x } else { x.pad((0, padded[1] - width, 0, padded[0] - height), 0.0) };
-        let (tokens, skips) = self.transformer.forward(x, pass);
+        let (tokens, skips) = self.transformer.forward(channels_last(x), pass);
         let skips = skips.into_iter().flatten().take(self.skips);
-        let logits = self.segmentation_head.forward(self.decoder.forward(tokens, skips, pass));
+        let logits = channels_first(self.segmentation_head.forward(self.decoder.forward(tokens, skips, pass)));
         if padded == [height, width] { logits } else { logits.narrow(2, 0, height).narrow(3, 0, width) }
     }
 }

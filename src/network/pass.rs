@@ -7,13 +7,19 @@ use burn::tensor::backend::Backend;
 
 use crate::control::Cancel;
 use crate::error::{Error, Result};
+use crate::kernels::channels_first;
 
 /// One forward pass. `()` is inference: it sees nothing, drops nothing and costs nothing.
 pub trait Pass<B: Backend> {
     /// Sees each intermediate result by name.
     fn see<const D: usize>(&mut self, _place: &str, _tensor: &Tensor<B, D>) {}
 
-    /// Sees the output of decoder block `index`, `[b, decoder_channels[index], h, w]`, for deep supervision.
+    /// Sees a map `[b, h, w, c]`, as `[b, c, h, w]`.
+    fn see_map(&mut self, place: &str, map: &Tensor<B, 4>) {
+        self.see(place, &channels_first(map.clone()));
+    }
+
+    /// Sees the output of decoder block `index`, `[b, h, w, decoder_channels[index]]`, for deep supervision.
     fn stage(&mut self, _index: usize, _x: &Tensor<B, 4>) {}
 
     /// Whether batch normalisation takes the statistics of the batch, and adds them to the running ones.

@@ -4,13 +4,12 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
 use crate::kernels::Kernels;
 
 use super::architecture;
-use super::layers::{GroupNorm, StdConv2d, stem_pool};
+use super::layers::{GroupNorm, StdConv2d};
 use super::pass::Pass;
 
 /// Groups of every normalisation but the projections'.
@@ -66,7 +65,7 @@ impl<B: Kernels> Unit<B> {
         }
     }
 
-    /// `[b, in, h, w]` to `[b, out, h', w']`.
+    /// `[b, h, w, in]` to `[b, h', w', out]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let y = self.gn1.forward_relu(self.conv1.forward(x.clone()));
         let y = self.gn2.forward_relu(self.conv2.forward(y));
@@ -75,7 +74,7 @@ impl<B: Kernels> Unit<B> {
             (Some(downsample), Some(norm)) => norm.forward(downsample.forward(x)),
             _ => x,
         };
-        relu(shortcut + y)
+        B::add_relu(shortcut, y)
     }
 }
 
@@ -103,33 +102,23 @@ impl<B: Kernels> Stem<B> {
         }
     }
 
-    /// `[b, channels, h, w]` with h, w multiples of 16 to features `[b, 16 width, h/16, w/16]` and the skips,
-    /// deepest first: `[b, 8 width, h/8, w/8]`, `[b, 4 width, h/4, w/4]`, `[b, width, h/2, w/2]`.
+    /// `[b, h, w, channels]` with h, w multiples of 16 to features `[b, h/16, w/16, 16 width]` and the skips, deepest first:
+    /// `[b, h/8, w/8, 8 width]`, `[b, h/4, w/4, 4 width]`, `[b, h/2, w/2, width]`; the first two may lack a row and a column.
     pub fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> (Tensor<B, 4>, [Tensor<B, 4>; 3]) {
-        let [_, _, height, width] = x.dims();
         let root = self.root.gn.forward_relu(self.root.conv.forward(x));
-        pass.see("resnet.root", &root);
-        let mut x = stem_pool(root.clone());
+        pass.see_map("resnet.root", &root);
+        let mut x = B::pool(root.clone());
         let mut outputs = Vec::with_capacity(3);
         for (index, block) in [&self.body.block1, &self.body.block2, &self.body.block3].into_iter().enumerate() {
             for (unit, layer) in block.iter().enumerate() {
                 x = layer.forward(x);
-                pass.see(&format!("resnet.block{}.unit{}", index + 1, unit + 1), &x);
+                pass.see_map(&format!("resnet.block{}.unit{}", index + 1, unit + 1), &x);
             }
-            pass.see(&format!("resnet.block{}", index + 1), &x);
+            pass.see_map(&format!("resnet.block{}", index + 1), &x);
             outputs.push(x.clone());
         }
-        let fine = pad_to(outputs[0].clone(), [height / 4, width / 4]);
-        let deep = pad_to(outputs[1].clone(), [height / 8, width / 8]);
+        let deep = outputs.swap_remove(1);
+        let fine = outputs.swap_remove(0);
         (x, [deep, fine, root])
     }
-}
-
-/// Zeros to the right and below, up to `size`: only the skip's copy is padded, as in the original.
-fn pad_to<B: Backend>(x: Tensor<B, 4>, size: [usize; 2]) -> Tensor<B, 4> {
-    let [_, _, height, width] = x.dims();
-    if [height, width] == size {
-        return x;
-    }
-    x.pad((0, size[1] - width, 0, size[0] - height), 0.0)
 }

@@ -79,7 +79,7 @@ impl<B: Kernels> Transformer<B> {
         }
     }
 
-    /// `[b, channels, h, w]` to encoded tokens as a map `[b, hidden, h/16, w/16]`, and the stem's skips.
+    /// `[b, h, w, channels]` to encoded tokens as a map `[b, h/16, w/16, hidden]`, and the stem's skips.
     pub fn forward(&self, x: Tensor<B, 4>, pass: &mut impl Pass<B>) -> (Tensor<B, 4>, Option<[Tensor<B, 4>; 3]>) {
         let (mut x, grid, skips) = self.embeddings.forward(x, pass);
         for (index, block) in self.encoder.layer.iter().enumerate() {
@@ -88,7 +88,7 @@ impl<B: Kernels> Transformer<B> {
         let x = self.encoder.encoder_norm.forward(x);
         pass.see("encoder.encoder_norm", &x);
         let [batch, _, hidden] = x.dims();
-        (x.swap_dims(1, 2).reshape([batch, hidden, grid[0], grid[1]]), skips)
+        (x.reshape([batch, grid[0], grid[1], hidden]), skips)
     }
 }
 
@@ -105,9 +105,9 @@ impl<B: Kernels> Embeddings<B> {
             None => (x, None),
         };
         let x = self.patch_embeddings.forward(x);
-        pass.see("patch_embeddings", &x);
-        let [_, _, rows, columns] = x.dims();
-        let tokens = x.flatten::<3>(2, 3).swap_dims(1, 2) + self.positions([rows, columns]);
+        pass.see_map("patch_embeddings", &x);
+        let [_, rows, columns, _] = x.dims();
+        let tokens = x.flatten::<3>(1, 2) + self.positions([rows, columns]);
         let tokens = pass.drop_values(tokens);
         pass.see("embeddings", &tokens);
         (tokens, [rows, columns], skips)
@@ -120,8 +120,8 @@ impl<B: Kernels> Embeddings<B> {
             return positions;
         }
         let [_, _, hidden] = positions.dims();
-        let map = positions.swap_dims(1, 2).reshape([1, hidden, self.grid[0], self.grid[1]]);
-        B::bilinear(map, grid).flatten::<3>(2, 3).swap_dims(1, 2)
+        let map = positions.reshape([1, self.grid[0], self.grid[1], hidden]);
+        B::bilinear(map, grid).flatten::<3>(1, 2)
     }
 }
 
@@ -163,15 +163,7 @@ impl<B: Kernels> Mlp<B> {
 impl<B: Kernels> Attention<B> {
     /// Shape is kept: `[b, n, hidden]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let [batch, tokens, hidden] = x.dims();
-        let width = hidden / self.heads;
-        // [b, n, hidden] -> [b, heads, n, width]
-        let split = |x: Tensor<B, 3>| x.reshape([batch, tokens, self.heads, width]).swap_dims(1, 2);
-        let query = split(self.query.forward(x.clone()));
-        let key = split(self.key.forward(x.clone()));
-        let value = split(self.value.forward(x));
-        let scores = query.matmul(key.transpose()) / (width as f64).sqrt();
-        let mixed = B::softmax_of(scores).matmul(value);
-        self.out.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, hidden]))
+        let (query, key) = (self.query.forward(x.clone()), self.key.forward(x.clone()));
+        self.out.forward(B::attention_of(query, key, self.value.forward(x), self.heads))
     }
 }

@@ -11,6 +11,7 @@ use super::settings::Recipe;
 use super::student::{NETWORK, Student};
 use crate::device::{Device, GradientWork, Learns};
 use crate::error::{Error, Result};
+use crate::kernels::channels_first;
 use crate::loader::Batch;
 use crate::network::Architecture;
 
@@ -145,7 +146,8 @@ impl<B: Learns> OnDevice<B> {
         let images = TensorData::new(batch.images.clone(), [count, batch.channels, height, width]);
         let logits = student.network.forward_with(Tensor::from_data(images, &self.device), &mut pass);
         let target = Target::new(&batch.labels, [count, height, width], self.classes, &recipe.loss);
-        let stages = pass.stages.drain(..).zip(&student.supervision).map(|(x, head)| head.forward(x)).collect();
+        let stages =
+            pass.stages.drain(..).zip(&student.supervision).map(|(x, head)| channels_first(head.forward(x))).collect();
         Ok(Loss::new(logits, &target, &recipe.loss).with_stages(stages, &target, &recipe.loss))
     }
 }

@@ -8,6 +8,7 @@ pub mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod correlate;
 pub mod maps;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -18,6 +19,8 @@ pub mod product;
 mod tile;
 mod transform;
 pub mod winograd;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Values whose count every buffer is padded to: the lanes of the widest vector.
 pub const WIDEST: usize = 16;
@@ -121,6 +124,9 @@ pub trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// Instruction sets that are not taken.
+static PASSED: AtomicUsize = AtomicUsize::new(0);
+
 /// An instruction set that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Kind);
@@ -157,8 +163,14 @@ impl Isa {
         found
     }
 
+    /// The first of [`Isa::available`], unless a test asked for another one.
     pub fn fastest() -> Isa {
-        Self::available()[0]
+        Self::available()[PASSED.load(Ordering::Relaxed)]
+    }
+
+    /// From now on the fastest are not taken by themselves, `count` of them: for tests of what is slower.
+    pub fn pass_over(count: usize) {
+        PASSED.store(count, Ordering::Relaxed);
     }
 
     pub fn name(self) -> &'static str {
@@ -184,6 +196,19 @@ impl Isa {
             Kind::Neon => unsafe { neon::run(kernel) },
             Kind::Portable => portable::Portable::new().call(kernel),
         }
+    }
+
+    /// Runs loops that compilers turn into vector code, compiled for these instructions.
+    pub fn compiled<R>(self, work: impl FnOnce() -> R) -> R {
+        struct Plain<F>(F);
+        impl<R, F: FnOnce() -> R> Kernel for Plain<F> {
+            type Output = R;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> R {
+                (self.0)()
+            }
+        }
+        self.run(Plain(work))
     }
 
     /// Lanes of a vector.
