@@ -60,7 +60,7 @@ impl Unit {
         Ok(Unit { convolutions, norms, projection })
     }
 
-    /// `keep` the input, which is a skip.
+    /// `[h, w, inputs]` to `[h', w', outputs]`; the input stays the caller's.
     fn forward(&self, run: &mut Run, x: &Feature) -> Result<Feature> {
         let [first, second, third] = &self.convolutions;
         let mut y = first.forward(run, x.map(), Activation::None)?;

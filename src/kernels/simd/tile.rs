@@ -4,6 +4,7 @@ use super::{Kernel, Simd, WIDEST};
 
 /// Most rows of a tile, of any instruction set.
 pub(super) const MOST_ROWS: usize = 14;
+
 /// What happens to a sum before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
