@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::json;
 use transunet::config::ModelConfig;
 use transunet::device::{Cpu, Device, DeviceChoice, cpu_threads};
+use transunet::kernels::simd::buffer::Keeper;
 use transunet::model::Model;
 use transunet::network::{Architecture, initial_values};
 use transunet::random;
@@ -52,13 +53,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings = LossSettings { deep_supervision: false, ..LossSettings::default() };
     let mut optimizer =
         Optimizer::<Learning>::new(OptimizerSettings::Sgd { rate: 0.01, momentum: 0.9, weight_decay: 1e-4 });
-    let device = Default::default();
+    let (device, memory) = (Default::default(), Keeper::new());
     let mut student = Student::<Learning>::new(&architecture, false, &device)
         .filled(|name, shape| Ok(initial_values(SEED, name.strip_prefix(NETWORK).unwrap_or(name), shape)))?;
     program::tell(&json!({ "pid": std::process::id(), "threads": threads }))?;
     for line in stdin().lock().lines() {
         line?;
         let began = Instant::now();
+        memory.turn();
         let mut pass = TrainingPass { batch_statistics: true, ..TrainingPass::plain() };
         let input = Tensor::from_data(TensorData::new(images.clone(), [batch, 1, SIDE, SIDE]), &device);
         let logits = student.network.forward_with(input, &mut pass);

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::operation::{Array, Operation};
 use super::simd::Isa;
+use super::simd::buffer::Buffer;
 
 /// `e^x` to about 2e-7 relative; underflows to 0.
 #[inline(always)]
@@ -39,17 +40,17 @@ pub struct Gelu;
 impl Operation<1> for Gelu {
     type Saved = ();
 
-    fn forward(&self, [x]: [Array; 1]) -> (Vec<usize>, Vec<f32>, ()) {
-        let (isa, mut out) = (Isa::fastest(), vec![0.0; x.values.len()]);
+    fn forward(&self, [x]: [Array; 1]) -> (Vec<usize>, Buffer, ()) {
+        let (isa, mut out) = (Isa::fastest(), Buffer::any(x.values.len()));
         out.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK)).for_each(|(out, x)| {
             isa.compiled(|| out.iter_mut().zip(x).for_each(|(out, &x)| *out = x * normal(x).0));
         });
         (x.shape.to_vec(), out, ())
     }
 
-    fn backward(&self, [x]: [Array; 1], _saved: &(), gradient: &[f32], _wanted: [bool; 1]) -> [Option<Vec<f32>>; 1] {
+    fn backward(&self, [x]: [Array; 1], _saved: &(), gradient: &[f32], _wanted: [bool; 1]) -> [Option<Buffer>; 1] {
         const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
-        let (isa, mut out) = (Isa::fastest(), vec![0.0; x.values.len()]);
+        let (isa, mut out) = (Isa::fastest(), Buffer::any(x.values.len()));
         let chunks = out.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK));
         chunks.zip(gradient.par_chunks(CHUNK)).for_each(|((out, x), gradient)| {
             isa.compiled(|| {
@@ -64,9 +65,21 @@ impl Operation<1> for Gelu {
 }
 
 /// Of one row, in place.
+#[inline(always)]
 pub(super) fn softmax(row: &mut [f32]) {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|x| *x = exp(*x - most));
-    let sum = row.iter().sum::<f32>();
+    const LANES: usize = 16;
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for x in row.chunks(LANES) {
+        most.iter_mut().zip(x).for_each(|(most, &x)| *most = if x > *most { x } else { *most });
+    }
+    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0f32; LANES];
+    for x in row.chunks_mut(LANES) {
+        for (x, sum) in x.iter_mut().zip(&mut sums) {
+            *x = exp(*x - most);
+            *sum += *x;
+        }
+    }
+    let sum = sums.iter().sum::<f32>();
     row.iter_mut().for_each(|x| *x /= sum);
 }

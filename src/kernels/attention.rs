@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::activation::softmax;
 use super::gemm::{Strides, gemm};
 use super::operation::{Array, Operation};
-use super::simd::Isa;
+use super::simd::buffer::Buffer;
+use super::simd::{Isa, Kernel, Simd};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
@@ -57,11 +58,60 @@ impl Head {
     }
 }
 
+/// Turns products of queries and keys into weights.
+struct Weigh<'a> {
+    scores: &'a mut [f32],
+    tokens: usize,
+    scale: f32,
+}
+
+impl Kernel for Weigh<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for scores in self.scores.chunks_exact_mut(self.tokens) {
+            for score in scores.iter_mut() {
+                *score *= self.scale;
+            }
+            softmax(scores);
+        }
+    }
+}
+
+/// Turns the derivative by weights into that by products of queries and keys.
+struct ByScores<'a> {
+    flow: &'a mut [f32],
+    weights: &'a [f32],
+    tokens: usize,
+    scale: f32,
+}
+
+impl Kernel for ByScores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (flow, weights) in self.flow.chunks_exact_mut(self.tokens).zip(self.weights.chunks_exact(self.tokens)) {
+            let mut lanes = [0.0f32; 16];
+            for (flow, weights) in flow.chunks(lanes.len()).zip(weights.chunks(lanes.len())) {
+                for (lane, (g, p)) in lanes.iter_mut().zip(flow.iter().zip(weights)) {
+                    *lane += g * p;
+                }
+            }
+            let mean = lanes.iter().sum::<f32>();
+            for (g, p) in flow.iter_mut().zip(weights) {
+                *g = p * (*g - mean) * self.scale;
+            }
+        }
+    }
+}
+
 /// All heads' `[n, width]` to `[b, n, hidden]`.
-fn joined(heads: &[Head], parts: &[Vec<f32>], of: usize) -> Vec<f32> {
+fn joined(heads: &[Head], parts: &[Buffer], of: usize) -> Buffer {
     let image = heads[0].tokens * heads[0].hidden;
     let count = heads[0].hidden / heads[0].width;
-    let mut out = vec![0.0; heads.len() / count * image];
+    let mut out = Buffer::any(heads.len() / count * image);
     out.par_chunks_exact_mut(image).enumerate().for_each(|(n, out)| {
         for at in n * count..(n + 1) * count {
             let len = heads[at].tokens * heads[at].width;
@@ -73,20 +123,17 @@ fn joined(heads: &[Head], parts: &[Vec<f32>], of: usize) -> Vec<f32> {
 
 impl Operation<3> for Attention {
     /// Of each head its `[n, n]` weights.
-    type Saved = Arc<Vec<Vec<f32>>>;
+    type Saved = Arc<Vec<Buffer>>;
 
-    fn forward(&self, [query, key, value]: [Array; 3]) -> (Vec<usize>, Vec<f32>, Self::Saved) {
+    fn forward(&self, [query, key, value]: [Array; 3]) -> (Vec<usize>, Buffer, Self::Saved) {
         let (isa, heads) = (Isa::fastest(), self.heads(query.shape));
         let found = heads.par_iter().map(|head| {
             let (n, width) = (head.tokens, head.width);
             let [query, key, value] = [&query, &key, &value].map(|array| &array.values[head.start..]);
-            let mut scores = vec![0.0; n * n];
+            let mut scores = Buffer::any(n * n);
             gemm([n, width, n], query, head.rows(), key, head.columns(), &mut scores, head.square(), false);
-            isa.compiled(|| {
-                scores.iter_mut().for_each(|score| *score *= head.scale());
-                scores.chunks_exact_mut(n).for_each(softmax);
-            });
-            let mut mixed = vec![0.0; n * width];
+            isa.run(Weigh { scores: &mut scores, tokens: n, scale: head.scale() });
+            let mut mixed = Buffer::any(n * width);
             gemm([n, n, width], &scores, head.square(), value, head.rows(), &mut mixed, Strides::of_rows(width), false);
             (scores, mixed)
         });
@@ -100,24 +147,19 @@ impl Operation<3> for Attention {
         saved: &Self::Saved,
         gradient: &[f32],
         wanted: [bool; 3],
-    ) -> [Option<Vec<f32>>; 3] {
-        let heads = self.heads(query.shape);
+    ) -> [Option<Buffer>; 3] {
+        let (isa, heads) = (Isa::fastest(), self.heads(query.shape));
         // Of each head the three derivatives, one after the other.
-        let parts: Vec<Vec<f32>> = (heads.par_iter().zip(saved.par_iter()))
+        let parts: Vec<Buffer> = (heads.par_iter().zip(saved.par_iter()))
             .map(|(head, weights)| {
                 let (n, width) = (head.tokens, head.width);
                 let [query, key, value] = [&query, &key, &value].map(|array| &array.values[head.start..]);
                 let flow = &gradient[head.start..];
                 let narrow = Strides::of_rows(width);
-                let mut by_weights = vec![0.0; n * n];
+                let mut by_weights = Buffer::any(n * n);
                 gemm([n, width, n], flow, head.rows(), value, head.columns(), &mut by_weights, head.square(), false);
-                for (flow, weights) in by_weights.chunks_exact_mut(n).zip(weights.chunks_exact(n)) {
-                    let mean = flow.iter().zip(weights).map(|(g, p)| g * p).sum::<f32>();
-                    for (g, p) in flow.iter_mut().zip(weights) {
-                        *g = p * (*g - mean) * head.scale();
-                    }
-                }
-                let mut out = vec![0.0; 3 * n * width];
+                isa.run(ByScores { flow: &mut by_weights, weights, tokens: n, scale: head.scale() });
+                let mut out = Buffer::any(3 * n * width);
                 let (by_query, rest) = out.split_at_mut(n * width);
                 let (by_key, by_value) = rest.split_at_mut(n * width);
                 gemm([n, n, width], &by_weights, head.square(), key, head.rows(), by_query, narrow, false);

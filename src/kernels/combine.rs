@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::operation::{Array, Operation};
 use super::simd::Isa;
+use super::simd::buffer::Buffer;
 
 const CHUNK: usize = 16 << 10;
 
@@ -16,8 +17,8 @@ pub struct AddRelu;
 impl Operation<2> for AddRelu {
     type Saved = ();
 
-    fn forward(&self, [x, y]: [Array; 2]) -> (Vec<usize>, Vec<f32>, ()) {
-        let (isa, mut out) = (Isa::fastest(), vec![0.0; x.values.len()]);
+    fn forward(&self, [x, y]: [Array; 2]) -> (Vec<usize>, Buffer, ()) {
+        let (isa, mut out) = (Isa::fastest(), Buffer::any(x.values.len()));
         let chunks = out.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK)).zip(y.values.par_chunks(CHUNK));
         chunks.for_each(|((out, x), y)| {
             isa.compiled(|| out.iter_mut().zip(x).zip(y).for_each(|((out, x), y)| *out = (x + y).max(0.0)));
@@ -25,18 +26,26 @@ impl Operation<2> for AddRelu {
         (x.shape.to_vec(), out, ())
     }
 
-    fn backward(&self, [x, y]: [Array; 2], _saved: &(), gradient: &[f32], wanted: [bool; 2]) -> [Option<Vec<f32>>; 2] {
-        let (isa, mut flow) = (Isa::fastest(), vec![0.0; gradient.len()]);
-        let chunks = flow.par_chunks_mut(CHUNK).zip(x.values.par_chunks(CHUNK)).zip(y.values.par_chunks(CHUNK));
-        chunks.zip(gradient.par_chunks(CHUNK)).for_each(|(((out, x), y), g)| {
-            isa.compiled(|| {
-                for (((out, x), y), g) in out.iter_mut().zip(x).zip(y).zip(g) {
-                    *out = if x + y > 0.0 { *g } else { 0.0 };
-                }
+    fn backward(&self, [x, y]: [Array; 2], _saved: &(), gradient: &[f32], wanted: [bool; 2]) -> [Option<Buffer>; 2] {
+        let isa = Isa::fastest();
+        let [mut first, mut second] = wanted.map(|wanted| Buffer::any(if wanted { gradient.len() } else { 0 }));
+        let cut = |out: &mut [f32], x: &[f32], y: &[f32], g: &[f32]| {
+            for (((out, x), y), g) in out.iter_mut().zip(x).zip(y).zip(g) {
+                *out = if x + y > 0.0 { *g } else { 0.0 };
+            }
+        };
+        let inputs = x.values.par_chunks(CHUNK).zip(y.values.par_chunks(CHUNK)).zip(gradient.par_chunks(CHUNK));
+        if wanted == [true; 2] {
+            let outs = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
+            outs.zip(inputs).for_each(|((first, second), ((x, y), g))| {
+                isa.compiled(|| cut(first, x, y, g));
+                second.copy_from_slice(first);
             });
-        });
-        let first = wanted[0].then(|| flow.clone());
-        [first, wanted[1].then_some(flow)]
+        } else {
+            let out = if wanted[0] { &mut first } else { &mut second };
+            out.par_chunks_mut(CHUNK).zip(inputs).for_each(|(out, ((x, y), g))| isa.compiled(|| cut(out, x, y, g)));
+        }
+        [wanted[0].then_some(first), wanted[1].then_some(second)]
     }
 }
 
@@ -47,10 +56,10 @@ pub struct Join;
 impl Operation<2> for Join {
     type Saved = Arc<[[usize; 4]; 2]>;
 
-    fn forward(&self, [x, y]: [Array; 2]) -> (Vec<usize>, Vec<f32>, Self::Saved) {
+    fn forward(&self, [x, y]: [Array; 2]) -> (Vec<usize>, Buffer, Self::Saved) {
         let shapes = [x.shape, y.shape].map(|shape| [shape[0], shape[1], shape[2], shape[3]]);
         let [[batch, height, width, first], [_, rows, columns, second]] = shapes;
-        let mut out = vec![0.0; batch * height * width * (first + second)];
+        let mut out = Buffer::any(batch * height * width * (first + second));
         out.par_chunks_exact_mut(width * (first + second)).enumerate().for_each(|(n, out)| {
             let (image, row) = (n / height, n % height);
             let x = x.values[n * width * first..].chunks_exact(first);
@@ -58,8 +67,9 @@ impl Operation<2> for Join {
             let inside = if row < rows { columns } else { 0 };
             for (column, (out, x)) in out.chunks_exact_mut(first + second).zip(x).enumerate() {
                 out[..first].copy_from_slice(x);
-                if let Some(y) = y.next().filter(|_| column < inside) {
-                    out[first..].copy_from_slice(y);
+                match y.next().filter(|_| column < inside) {
+                    Some(y) => out[first..].copy_from_slice(y),
+                    None => out[first..].fill(0.0),
                 }
             }
         });
@@ -72,10 +82,10 @@ impl Operation<2> for Join {
         saved: &Self::Saved,
         gradient: &[f32],
         wanted: [bool; 2],
-    ) -> [Option<Vec<f32>>; 2] {
+    ) -> [Option<Buffer>; 2] {
         let [[_, height, width, first], [.., second]] = **saved;
         let part = |[batch, tall, wide, channels]: [usize; 4], start: usize| {
-            let mut out = vec![0.0; batch * tall * wide * channels];
+            let mut out = Buffer::any(batch * tall * wide * channels);
             out.par_chunks_exact_mut(wide * channels).enumerate().for_each(|(n, out)| {
                 let line = (n / tall * height + n % tall) * width * (first + second);
                 let source = gradient[line..].chunks_exact(first + second);

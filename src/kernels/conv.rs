@@ -1,11 +1,11 @@
 //! Convolution of maps `[b, h, w, in]` with a square kernel `[out, in, k, k]`, and its derivatives.
 
-use std::borrow::Cow;
-
 use super::operation::{Array, Operation};
+use super::rows::{self, Values};
+use super::simd::buffer::Buffer;
 use super::simd::correlate::{Pair, correlate};
 use super::simd::maps::Map;
-use super::simd::product::{Activation, Left, Packed, Windows, multiply, pitch};
+use super::simd::product::{Activation, Left, Packed, Windows, multiply};
 use super::simd::winograd::Winograd;
 use super::simd::{Isa, WIDEST, parallel};
 
@@ -33,23 +33,30 @@ impl<'a> Maps<'a> {
     }
 
     /// Each image in a frame of zeros.
-    fn framed(&self, frame: usize) -> Vec<f32> {
+    fn framed(&self, frame: usize) -> Buffer {
         let [height, width] = self.size;
         let row = (width + 2 * frame) * self.channels;
-        let mut out = vec![0.0; self.images().len() * (height + 2 * frame) * row];
-        let images = out.chunks_exact_mut((height + 2 * frame) * row).zip(self.images());
-        for (out, image) in images {
-            let lines = out.chunks_exact_mut(row).skip(frame).zip(image.chunks_exact(width * self.channels));
-            lines.for_each(|(out, line)| out[frame * self.channels..][..line.len()].copy_from_slice(line));
-        }
+        let tall = height + 2 * frame;
+        let mut out = Buffer::any(self.images().len() * tall * row);
+        parallel::chunks(&mut out, row, |n, out| {
+            let (image, line) = (n / tall, (n % tall).wrapping_sub(frame));
+            if line >= height {
+                return out.fill(0.0);
+            }
+            let line = &self.values[(image * height + line) * width * self.channels..][..width * self.channels];
+            let (left, rest) = out.split_at_mut(frame * self.channels);
+            left.fill(0.0);
+            rest[..line.len()].copy_from_slice(line);
+            rest[line.len()..].fill(0.0);
+        });
         out
     }
 
     /// Each pixel followed by `stride - 1` pixels of zeros to the right and below, up to `size`.
-    fn spread(&self, stride: usize, size: [usize; 2]) -> Vec<f32> {
+    fn spread(&self, stride: usize, size: [usize; 2]) -> Buffer {
         let [height, width] = self.size;
         let row = size[1] * self.channels;
-        let mut out = vec![0.0; self.images().len() * size[0] * row];
+        let mut out = Buffer::zeros(self.images().len() * size[0] * row);
         parallel::chunks(&mut out, size[0] * row, |n, out| {
             let image = &self.values[n * height * width * self.channels..];
             for (i, line) in image.chunks_exact(width * self.channels).take(height).enumerate() {
@@ -65,7 +72,7 @@ impl<'a> Maps<'a> {
 /// Rows whose products with a matrix `[taps * run, ...]` make a convolution of one image.
 struct Unrolled<'a> {
     /// Of all images; those in a frame have it with them.
-    values: Cow<'a, [f32]>,
+    values: Values<'a>,
     size: [usize; 2],
     channels: usize,
     kernel: [usize; 2],
@@ -81,11 +88,11 @@ impl<'a> Unrolled<'a> {
         let out = maps.size.map(|length| (length + 2 * padding - side) / stride + 1);
         let Maps { values, size, channels } = maps;
         if side == 1 || (side == 3 && channels >= WIDEST) {
-            let (kernel, values) = ([side; 2], values.into());
+            let (kernel, values) = ([side; 2], Values::Lent(values));
             return Unrolled { values, size, channels, kernel, joined: 1, stride, padding, out };
         }
         // Lines of a window are one run each, which is longer; a frame saves the cases at the edges.
-        let values = if padding == 0 { values.into() } else { maps.framed(padding).into() };
+        let values = if padding == 0 { Values::Lent(values) } else { Values::Own(maps.framed(padding)) };
         let size = size.map(|length| length + 2 * padding);
         Unrolled { values, size, channels, kernel: [side, 1], joined: side, stride, padding: 0, out }
     }
@@ -112,46 +119,18 @@ impl<'a> Unrolled<'a> {
     }
 }
 
-/// `work` with rows of `out` that are whole vectors, as kernels write them; `out` has `columns` in each.
-fn with_whole_rows(isa: Isa, out: &mut [f32], columns: usize, work: impl FnOnce(&mut [f32], usize)) {
-    let pitch = columns.next_multiple_of(isa.lanes());
-    if pitch == columns {
-        return work(out, pitch);
-    }
-    let mut wide = vec![0.0; out.len() / columns * pitch];
-    work(&mut wide, pitch);
-    for (out, wide) in out.chunks_exact_mut(columns).zip(wide.chunks_exact(pitch)) {
-        out.copy_from_slice(&wide[..columns]);
-    }
-}
-
-/// Rows of `columns` as kernels read them best, and their distance: whole vectors that do not compete for the same lines of a
-/// cache.
-pub(super) fn spaced_rows(rows: &[f32], columns: usize) -> (Cow<'_, [f32]>, usize) {
-    let pitch = pitch(columns);
-    if pitch == columns {
-        return (rows.into(), pitch);
-    }
-    let mut wide = vec![0.0; rows.len() / columns * pitch];
-    parallel::chunks(&mut wide, 64 * pitch, |n, wide| {
-        let rows = rows[n * 64 * columns..].chunks_exact(columns);
-        wide.chunks_exact_mut(pitch).zip(rows).for_each(|(wide, row)| wide[..columns].copy_from_slice(row));
-    });
-    (wide.into(), pitch)
-}
-
 /// `[b, h', w', outputs]`, where `weight(output, input, place)` is the kernel.
 fn convolve(
     x: Maps,
     [side, stride, padding]: [usize; 3],
     outputs: usize,
     weight: impl Fn(usize, usize, usize) -> f32 + Sync,
-) -> ([usize; 2], Vec<f32>) {
+) -> ([usize; 2], Buffer) {
     let isa = Isa::fastest();
     let area = |size: [usize; 2]| size[0] * size[1];
     let whole = x.channels.is_multiple_of(WIDEST) && outputs.is_multiple_of(WIDEST);
     if whole && [side, stride, padding] == [3, 1, 1] {
-        let mut out = vec![0.0; x.images().len() * area(x.size) * outputs];
+        let mut out = Buffer::any(x.images().len() * area(x.size) * outputs);
         let tiles = Winograd::new(isa, 4, [x.channels, outputs], &[], |input, output| {
             std::array::from_fn(|place| weight(output, input, place))
         });
@@ -162,13 +141,12 @@ fn convolve(
         return (x.size, out);
     }
     let rows = Unrolled::new(x, side, stride, padding);
-    let mut out = vec![0.0; x.images().len() * area(rows.out) * outputs];
     let packed = Packed::new(isa, [rows.taps(), rows.run(), outputs], &[], |row, output| {
         weight(output, row % x.channels, row / x.channels)
     });
-    with_whole_rows(isa, &mut out, outputs, |out, pitch| {
+    let out = rows::written(isa, x.images().len() * area(rows.out), outputs, |out, pitch| {
         if [side, stride, padding] == [1, 1, 0] {
-            let (values, apart) = spaced_rows(x.values, x.channels);
+            let (values, apart) = rows::spaced(x.values, x.channels);
             let all = Left::Rows { values: &values, rows: x.values.len() / x.channels, pitch: apart };
             multiply(&all, &packed, out, pitch, false, Activation::None);
             return;
@@ -183,7 +161,7 @@ fn convolve(
 impl Operation<2> for Convolution {
     type Saved = ();
 
-    fn forward(&self, [x, weight]: [Array; 2]) -> (Vec<usize>, Vec<f32>, ()) {
+    fn forward(&self, [x, weight]: [Array; 2]) -> (Vec<usize>, Buffer, ()) {
         let [outputs, inputs, side, _] = weight.shape[..] else { unreachable!("four sides") };
         let kernel = weight.values;
         let (size, values) = convolve(Maps::of(&x), [side, self.stride, self.padding], outputs, |o, i, place| {
@@ -198,7 +176,7 @@ impl Operation<2> for Convolution {
         _saved: &(),
         gradient: &[f32],
         [by_x, by_weight]: [bool; 2],
-    ) -> [Option<Vec<f32>>; 2] {
+    ) -> [Option<Buffer>; 2] {
         let [outputs, inputs, side, _] = weight.shape[..] else { unreachable!("four sides") };
         let x = Maps::of(&x);
         let size = x.size.map(|length| (length + 2 * self.padding - side) / self.stride + 1);
@@ -213,7 +191,7 @@ impl Operation<2> for Convolution {
 impl Convolution {
     /// The convolution of what flows back, pixels as far apart as the stride, with the kernel turned by 180 degrees and
     /// inputs and outputs exchanged.
-    fn by_input(&self, flow: Maps, kernel: &[f32], [outputs, inputs, side]: [usize; 3], size: [usize; 2]) -> Vec<f32> {
+    fn by_input(&self, flow: Maps, kernel: &[f32], [outputs, inputs, side]: [usize; 3], size: [usize; 2]) -> Buffer {
         let turned =
             |i: usize, o: usize, place: usize| kernel[(o * inputs + i) * side * side + side * side - 1 - place];
         if side == 1 && self.padding == 0 {
@@ -226,8 +204,11 @@ impl Convolution {
         }
         // Of this size the turned kernel, with its own padding, makes the input's.
         let spread_size = size.map(|length| length + 2 * self.padding + 1 - side);
-        let spread =
-            if self.stride == 1 { Cow::from(flow.values) } else { flow.spread(self.stride, spread_size).into() };
+        let spread = if self.stride == 1 {
+            Values::Lent(flow.values)
+        } else {
+            Values::Own(flow.spread(self.stride, spread_size))
+        };
         let flow = Maps { values: &spread, size: spread_size, channels: outputs };
         if self.padding < side {
             return convolve(flow, [side, 1, side - 1 - self.padding], inputs, turned).1;
@@ -236,28 +217,28 @@ impl Convolution {
     }
 
     /// `[out, in, k, k]`.
-    fn by_weight(&self, x: Maps, flow: Maps, side: usize) -> Vec<f32> {
+    fn by_weight(&self, x: Maps, flow: Maps, side: usize) -> Buffer {
         let isa = Isa::fastest();
         let (inputs, outputs) = (x.channels, flow.channels);
-        let width = outputs.next_multiple_of(isa.lanes());
-        let (right, apart) = spaced_rows(flow.values, outputs);
         let rows = Unrolled::new(x, side, self.stride, self.padding);
-        let image = flow.size[0] * flow.size[1] * apart;
+        let image = flow.size[0] * flow.size[1] * outputs;
         let pairs: Vec<Pair> = if [side, self.stride, self.padding] == [1, 1, 0] {
             let all = Left::Rows { values: x.values, rows: x.values.len() / inputs, pitch: inputs };
-            vec![Pair { left: all, right: &right, pitch: apart }]
+            vec![Pair { flow: flow.values, pitch: outputs, windows: all }]
         } else {
-            let images = right.chunks_exact(image).enumerate();
-            images.map(|(n, right)| Pair { left: rows.image(n), right, pitch: apart }).collect()
+            let images = flow.values.chunks_exact(image).enumerate();
+            images.map(|(n, flow)| Pair { flow, pitch: outputs, windows: rows.image(n) }).collect()
         };
-        let mut sums = vec![0.0; side * side * inputs * width];
-        correlate(isa, &pairs, [rows.taps(), rows.run(), outputs], &mut sums);
-        let mut out = vec![0.0; outputs * inputs * side * side];
+        // Lines of a window, or its pixels, begin at whole vectors.
+        let width = rows.run().next_multiple_of(isa.lanes());
+        let mut sums = Buffer::any(outputs * rows.taps() * width);
+        correlate(isa, &pairs, [outputs, rows.taps(), rows.run()], &mut sums);
+        let mut out = Buffer::any(outputs * inputs * side * side);
         parallel::chunks(&mut out, inputs * side * side, |output, out| {
-            for (input, out) in out.chunks_exact_mut(side * side).enumerate() {
-                for (place, out) in out.iter_mut().enumerate() {
-                    *out = sums[(place * inputs + input) * width + output];
-                }
+            let sums = &sums[output * rows.taps() * width..];
+            for place in 0..side * side {
+                let sums = &sums[place / rows.joined * width + place % rows.joined * inputs..][..inputs];
+                out[place..].iter_mut().step_by(side * side).zip(sums).for_each(|(out, sum)| *out = *sum);
             }
         });
         out

@@ -1,7 +1,8 @@
 //! Affine map of rows `[.., in]` by `[out, in]`, and its derivatives.
 
-use super::conv::spaced_rows;
 use super::operation::{Array, Operation};
+use super::rows;
+use super::simd::buffer::Buffer;
 use super::simd::correlate::{Pair, correlate};
 use super::simd::product::{Activation, Left, Packed, multiply};
 use super::simd::{Isa, parallel};
@@ -15,21 +16,19 @@ fn product(
     [depth, columns]: [usize; 2],
     bias: &[f32],
     weight: impl Fn(usize, usize) -> f32 + Sync,
-) -> Vec<f32> {
+) -> Buffer {
     let isa = Isa::fastest();
     let packed = Packed::new(isa, [1, depth, columns], bias, weight);
     let rows = x.len() / depth;
-    let pitch = columns.next_multiple_of(isa.lanes());
-    let mut out = vec![0.0; rows * pitch];
-    let (values, apart) = spaced_rows(x, depth);
-    multiply(&Left::Rows { values: &values, rows, pitch: apart }, &packed, &mut out, pitch, false, Activation::None);
-    if pitch == columns { out } else { out.chunks_exact(pitch).flat_map(|row| &row[..columns]).copied().collect() }
+    let (values, apart) = rows::spaced(x, depth);
+    let left = Left::Rows { values: &values, rows, pitch: apart };
+    rows::written(isa, rows, columns, |out, pitch| multiply(&left, &packed, out, pitch, false, Activation::None))
 }
 
 impl Operation<3> for Linear {
     type Saved = ();
 
-    fn forward(&self, [x, weight, bias]: [Array; 3]) -> (Vec<usize>, Vec<f32>, ()) {
+    fn forward(&self, [x, weight, bias]: [Array; 3]) -> (Vec<usize>, Buffer, ()) {
         let (outputs, inputs) = (weight.shape[0], weight.shape[1]);
         let out = product(x.values, [inputs, outputs], bias.values, |i, o| weight.values[o * inputs + i]);
         let mut shape = x.shape.to_vec();
@@ -44,24 +43,15 @@ impl Operation<3> for Linear {
         _saved: &(),
         gradient: &[f32],
         [by_x, by_weight, by_bias]: [bool; 3],
-    ) -> [Option<Vec<f32>>; 3] {
+    ) -> [Option<Buffer>; 3] {
         let (outputs, inputs) = (weight.shape[0], weight.shape[1]);
         [
             by_x.then(|| product(gradient, [outputs, inputs], &[], |o, i| weight.values[o * inputs + i])),
             by_weight.then(|| {
-                // The sums for `[out, in]`: what flows back on the left, inputs on the right.
                 let isa = Isa::fastest();
-                let width = inputs.next_multiple_of(isa.lanes());
-                let (right, apart) = spaced_rows(x.values, inputs);
-                let (flow, pitch) = spaced_rows(gradient, outputs);
-                let left = Left::Rows { values: &flow, rows: gradient.len() / outputs, pitch };
-                let mut out = vec![0.0; outputs * width];
-                correlate(isa, &[Pair { left, right: &right, pitch: apart }], [1, outputs, inputs], &mut out);
-                if width == inputs {
-                    out
-                } else {
-                    out.chunks_exact(width).flat_map(|row| &row[..inputs]).copied().collect()
-                }
+                let windows = Left::Rows { values: x.values, rows: x.values.len() / inputs, pitch: inputs };
+                let pair = Pair { flow: gradient, pitch: outputs, windows };
+                rows::written(isa, outputs, inputs, |out, _| correlate(isa, &[pair], [outputs, 1, inputs], out))
             }),
             by_bias.then(|| column_sums(gradient, outputs)),
         ]
@@ -72,17 +62,22 @@ impl Operation<3> for Linear {
 const RUN: usize = 64;
 
 /// Sum of each column of rows of `columns`.
-fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
+fn column_sums(rows: &[f32], columns: usize) -> Buffer {
     let runs = rows.len().div_ceil(RUN * columns);
+    let isa = Isa::fastest();
     let mut sums = vec![0.0f32; runs * columns];
     parallel::chunks(&mut sums, columns, |n, sums| {
-        for row in rows.chunks_exact(columns).skip(n * RUN).take(RUN) {
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-        }
+        isa.compiled(|| {
+            for row in rows.chunks_exact(columns).skip(n * RUN).take(RUN) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
+        });
     });
     let mut total = vec![0.0f64; columns];
     for sums in sums.chunks_exact(columns) {
         total.iter_mut().zip(sums).for_each(|(total, &sum)| *total += f64::from(sum));
     }
-    total.into_iter().map(|sum| sum as f32).collect()
+    let mut out = Buffer::any(columns);
+    out.iter_mut().zip(total).for_each(|(out, total)| *out = total as f32);
+    out
 }

@@ -2,15 +2,19 @@
 
 mod activation;
 mod attention;
+mod channels;
 mod combine;
 mod conv;
 mod gemm;
+mod layer_norm;
 mod linear;
 mod norm;
 mod operation;
 mod resample;
+mod rows;
 mod segmentation_loss;
 pub mod simd;
+mod update;
 
 use std::sync::Arc;
 
@@ -171,6 +175,30 @@ pub trait Kernels: Backend {
         let total = cross_entropy.clone() * weights.cross_entropy + dice.clone() * weights.dice;
         [total, cross_entropy.detach(), dice.detach()]
     }
+
+    /// One update with momentum of a parameter, as PyTorch's SGD makes it: the parameter and its momentum.
+    fn sgd(
+        value: Tensor<Self, 1>,
+        gradient: Tensor<Self, 1>,
+        moved: Option<Tensor<Self, 1>>,
+        [momentum, decay, rate]: [f64; 3],
+    ) -> [Tensor<Self, 1>; 2] {
+        let gradient = gradient + value.clone() * decay;
+        let moved = match moved {
+            Some(moved) => moved * momentum + gradient,
+            None => gradient,
+        };
+        [value - moved.clone() * rate, moved]
+    }
+
+    /// Euclidean norm of all of them together.
+    fn norm_of(tensors: Vec<Tensor<Self, 1>>) -> f64 {
+        if tensors.is_empty() {
+            return 0.0;
+        }
+        let squares = tensors.into_iter().map(|x| x.square().sum()).collect();
+        Tensor::cat(squares, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
+    }
 }
 
 /// Share of each class in each pixel, `[b, c, h, w]`, and of each pixel that counts, `[b, 1, h, w]` where not all do.
@@ -201,10 +229,12 @@ pub fn channels_last<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
 
 impl Kernels for Dispatch {}
 
-/// The CPU, with and without autodiff.
+/// The CPU, with and without autodiff, and what is asked of one of them alone.
 macro_rules! on_cpu {
-    ($backend:ty) => {
+    ($backend:ty, { $($more:item)* }) => {
         impl Kernels for $backend {
+            $($more)*
+
             fn convolution(
                 x: Tensor<Self, 4>,
                 weight: Tensor<Self, 4>,
@@ -252,7 +282,7 @@ macro_rules! on_cpu {
                 bias: Tensor<Self, 1>,
                 epsilon: f64,
             ) -> Tensor<Self, 3> {
-                let operation = norm::LayerNormalization { epsilon };
+                let operation = layer_norm::LayerNormalization { epsilon };
                 whole(Self::apply(operation, [primitive(x), primitive(weight), primitive(bias)]).0)
             }
 
@@ -306,5 +336,20 @@ macro_rules! on_cpu {
     };
 }
 
-on_cpu!(Flex);
-on_cpu!(Autodiff<Flex>);
+on_cpu!(Flex, {
+    fn sgd(
+        value: Tensor<Self, 1>,
+        gradient: Tensor<Self, 1>,
+        moved: Option<Tensor<Self, 1>>,
+        factors: [f64; 3],
+    ) -> [Tensor<Self, 1>; 2] {
+        let [value, gradient] = [value, gradient].map(|x| primitive(x).to_contiguous());
+        let moved = moved.map(|x| primitive(x).to_contiguous());
+        update::sgd(value, gradient, moved, factors.map(|x| x as f32)).map(whole)
+    }
+
+    fn norm_of(tensors: Vec<Tensor<Self, 1>>) -> f64 {
+        tensors.into_iter().map(|x| update::squared(&primitive(x).to_contiguous())).sum::<f64>().sqrt()
+    }
+});
+on_cpu!(Autodiff<Flex>, {});

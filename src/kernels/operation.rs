@@ -1,14 +1,19 @@
 //! An operation of ours with its derivative, as Burn's CPU backend and its autodiff see it.
+#![allow(unsafe_code)]
 
 use std::fmt::Debug;
+use std::mem::MaybeUninit;
 
-use burn::tensor::{DType, Tensor, TensorPrimitive};
+use burn::tensor::{Bytes, DType, Tensor, TensorPrimitive};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::NoCheckpointing;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_flex::{Flex, FlexTensor, Layout};
+use burn_std::{AllocationController, AllocationProperty};
+
+use super::simd::buffer::Buffer;
 
 /// Shape and contiguous values of a tensor.
 pub struct Array<'a> {
@@ -22,7 +27,7 @@ pub trait Operation<const N: usize>: Clone + Debug + Send + Sync + 'static {
     type Saved: Clone + Debug + Send + 'static;
 
     /// Shape and values of the result.
-    fn forward(&self, inputs: [Array; N]) -> (Vec<usize>, Vec<f32>, Self::Saved);
+    fn forward(&self, inputs: [Array; N]) -> (Vec<usize>, Buffer, Self::Saved);
 
     /// The derivatives by those inputs that are `wanted`, from the one by the result.
     fn backward(
@@ -31,12 +36,41 @@ pub trait Operation<const N: usize>: Clone + Debug + Send + Sync + 'static {
         saved: &Self::Saved,
         gradient: &[f32],
         wanted: [bool; N],
-    ) -> [Option<Vec<f32>>; N];
+    ) -> [Option<Buffer>; N];
+}
+
+/// Memory of a tensor, which is kept as a buffer's is when Burn is done with it.
+impl AllocationController for Buffer {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Native
+    }
+
+    unsafe fn memory_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+        let values: &mut [f32] = self;
+        // SAFETY: the same bytes, of any type; the caller writes none that are not initialised.
+        unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+    }
+
+    fn memory(&self) -> &[MaybeUninit<u8>] {
+        let values: &[f32] = self;
+        // SAFETY: the same bytes, of any type.
+        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+    }
+}
+
+fn bytes(values: Buffer) -> Bytes {
+    let len = size_of_val(&values[..]);
+    // SAFETY: all values are initialised.
+    unsafe { Bytes::from_controller(Box::new(values), len) }
 }
 
 /// A tensor of f32 values in row-major order.
-fn tensor(shape: impl Into<burn::tensor::Shape>, values: Vec<f32>) -> FlexTensor {
-    FlexTensor::new(burn::tensor::Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+fn tensor(shape: impl Into<burn::tensor::Shape>, values: Buffer) -> FlexTensor {
+    FlexTensor::new(bytes(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
 fn array(tensor: &FlexTensor) -> Array<'_> {

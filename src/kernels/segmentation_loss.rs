@@ -5,6 +5,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::operation::{Array, Operation};
+use super::simd::Isa;
+use super::simd::buffer::Buffer;
 
 /// `cross_entropy * CE + dice * (1 - Dice)`; see `train::loss` for the terms.
 #[derive(Debug, Clone)]
@@ -70,13 +72,13 @@ impl SegmentationLoss {
                 *sum += *p;
             }
         }
+        let (sum, log_sum) = (&*sum, sum.iter().map(|sum| sum.ln()).collect::<Vec<f32>>());
         for class in 0..classes {
             let (p, log_p) = (&mut p[class * count..][..count], &mut log_p[class * count..][..count]);
-            for ((((p, log_p), &sum), &x), &most) in
-                p.iter_mut().zip(log_p).zip(sum.iter()).zip(at(class)).zip(most.iter())
-            {
+            let of_pixels = sum.iter().zip(&log_sum).zip(most.iter());
+            for (((p, log_p), &x), ((sum, log_sum), most)) in p.iter_mut().zip(log_p).zip(at(class)).zip(of_pixels) {
                 *p /= sum;
-                *log_p = x - most - sum.ln();
+                *log_p = x - most - log_sum;
             }
         }
     }
@@ -92,14 +94,16 @@ impl SegmentationLoss {
             let first = n % stretches * STRETCH;
             (n / stretches, first..(first + STRETCH).min(plane))
         };
-        (0..batch * stretches).into_par_iter().map(range).map(|(image, pixels)| work(image, pixels)).collect()
+        let isa = Isa::fastest();
+        let work = |(image, pixels)| isa.compiled(|| work(image, pixels));
+        (0..batch * stretches).into_par_iter().map(range).map(work).collect()
     }
 }
 
 impl Operation<1> for SegmentationLoss {
     type Saved = Parts;
 
-    fn forward(&self, [logits]: [Array; 1]) -> (Vec<usize>, Vec<f32>, Parts) {
+    fn forward(&self, [logits]: [Array; 1]) -> (Vec<usize>, Buffer, Parts) {
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
         let plane = logits.shape[2] * logits.shape[3];
         let sums: Vec<Sums> = self.each(plane, batch, |image, pixels| {
@@ -136,7 +140,7 @@ impl Operation<1> for SegmentationLoss {
             slopes.push([-2.0 * share / below, 2.0 * share * above / (below * below)]);
         }
         let value = self.weights.cross_entropy * cross_entropy + self.weights.dice * dice;
-        (vec![1], vec![value as f32], Parts { cross_entropy, dice, slopes })
+        (vec![1], Buffer::from(&[value as f32][..]), Parts { cross_entropy, dice, slopes })
     }
 
     fn backward(
@@ -145,7 +149,7 @@ impl Operation<1> for SegmentationLoss {
         saved: &Parts,
         gradient: &[f32],
         _wanted: [bool; 1],
-    ) -> [Option<Vec<f32>>; 1] {
+    ) -> [Option<Buffer>; 1] {
         let (batch, classes) = (logits.shape[0], logits.shape[1]);
         let plane = logits.shape[2] * logits.shape[3];
         let outer = gradient.first().copied().unwrap_or(0.0);
@@ -182,7 +186,7 @@ impl Operation<1> for SegmentationLoss {
             }
             (image, pixels, scratch)
         });
-        let mut out = vec![0.0; logits.values.len()];
+        let mut out = Buffer::any(logits.values.len());
         for (image, pixels, values) in found {
             for (class, values) in values.chunks_exact(pixels.len()).enumerate() {
                 out[(image * classes + class) * plane..][pixels.clone()].copy_from_slice(values);

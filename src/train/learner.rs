@@ -12,6 +12,7 @@ use super::student::{NETWORK, Student};
 use crate::device::{Device, GradientWork, Learns};
 use crate::error::{Error, Result};
 use crate::kernels::channels_first;
+use crate::kernels::simd::buffer::Keeper;
 use crate::loader::Batch;
 use crate::network::Architecture;
 
@@ -110,7 +111,15 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F>
             .average
             .map(|keep| Average::new(keep, if averaged.is_empty() { student.values() } else { averaged }));
         let classes = self.architecture.classes;
-        Ok(Box::new(OnDevice { student: Some(student), optimizer, average, recipe, classes, device: device.clone() }))
+        Ok(Box::new(OnDevice {
+            student: Some(student),
+            optimizer,
+            average,
+            recipe,
+            classes,
+            device: device.clone(),
+            memory: Keeper::new(),
+        }))
     }
 }
 
@@ -122,6 +131,8 @@ struct OnDevice<B: Learns> {
     recipe: Recipe,
     classes: usize,
     device: B::Device,
+    /// Of steps on a CPU.
+    memory: Keeper,
 }
 
 impl<B: Learns> OnDevice<B> {
@@ -154,6 +165,7 @@ impl<B: Learns> OnDevice<B> {
 
 impl<B: Learns> Learner for OnDevice<B> {
     fn step(&mut self, batches: &[Batch], number: u64, steps: u64) -> Result<Step> {
+        self.memory.turn();
         let (mut sum, mut losses) = (None, [0.0; 3]);
         let share = 1.0 / batches.len() as f64;
         for (batch, part) in batches.iter().zip(0..) {
@@ -190,6 +202,8 @@ impl<B: Learns> Learner for OnDevice<B> {
     }
 
     fn weights(&self) -> Result<State> {
+        // They are asked for to do something else with them, which needs memory of its own.
+        self.memory.clear();
         let named = match &self.average {
             Some(average) => average.values.clone(),
             None => self.student()?.values(),

@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::settings::{OptimizerSettings, Schedule};
 use super::student::Student;
 use crate::device::Learns;
+use crate::kernels::Kernels;
 use crate::network::Named;
 
 /// What an update rule remembers, by "kind/parameter".
@@ -32,14 +33,11 @@ impl<B: Learns> Optimizer<B> {
         let (settings, state) = (self.settings, &mut self.state);
         student.updated(gradients, |name, value, gradient| match settings {
             OptimizerSettings::Sgd { momentum, weight_decay, .. } => {
-                let gradient = gradient + value.clone() * weight_decay;
                 let key = format!("momentum/{name}");
-                let moved = match state.remove(&key) {
-                    Some(moved) => moved * momentum + gradient,
-                    None => gradient,
-                };
-                state.insert(key, moved.clone());
-                value - moved * rate
+                let factors = [momentum, weight_decay, rate];
+                let [value, moved] = B::InnerBackend::sgd(value, gradient, state.remove(&key), factors);
+                state.insert(key, moved);
+                value
             }
             OptimizerSettings::AdamW { beta1, beta2, weight_decay, .. } => {
                 let mean = average(state, format!("first/{name}"), gradient.clone(), beta1);
@@ -73,12 +71,8 @@ fn decays(name: &str) -> bool {
 }
 
 /// Euclidean norm of all gradients together.
-pub fn norm<B: Backend>(gradients: &Named<B>) -> f64 {
-    let squares: Vec<Tensor<B, 1>> = gradients.values().map(|g| g.clone().square().sum()).collect();
-    if squares.is_empty() {
-        return 0.0;
-    }
-    Tensor::cat(squares, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
+pub fn norm<B: Kernels>(gradients: &Named<B>) -> f64 {
+    B::norm_of(gradients.values().cloned().collect())
 }
 
 /// Sum of two sets of gradients of the same parameters.

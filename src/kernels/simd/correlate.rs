@@ -3,72 +3,141 @@
 
 use std::ops::Range;
 
-use super::parallel::{self, Shared};
+use super::buffer::Buffer;
+use super::parallel::{self, Shared, with_scratch};
 use super::product::{Left, MOST_TAPS, Windows};
+use super::tile::LINE;
 use super::{Isa, Kernel, Simd};
 
-/// Rows that are worked on together: a panel of them and a tile of the other side stay in the first-level cache.
-const BLOCK: usize = 256;
-/// What a row of a tile's values, at most as many as a tile has rows, is padded to.
-const PADDED: usize = 16;
+/// Rows whose products are summed in registers: a panel of them stays in the second-level cache.
+const DEPTH: usize = 1024;
+/// Bytes of both matrices that are worked on together, if more than [`DEPTH`] rows.
+const BLOCK: usize = 1 << 20;
+/// Rows ahead that are asked for.
+const AHEAD: usize = 8;
 /// Tasks from which on threads are evenly busy.
 const ENOUGH: usize = 12;
 
-/// Some rows of both matrices, on a side each: windows of an image and pixels of what was made of it.
+/// Some rows of both matrices: pixels of what flows back, and the windows that they came from.
 #[derive(Clone, Copy)]
 pub struct Pair<'a> {
-    pub left: Left<'a>,
-    /// Rows `pitch` apart, of whole vectors.
-    pub right: &'a [f32],
+    /// Rows `pitch` apart.
+    pub flow: &'a [f32],
     pub pitch: usize,
+    pub windows: Left<'a>,
 }
 
-/// `out[tap * run + i][j]`, the sum over the rows of all `pairs` of `left[tap][i] * right[j]`, rows of `out` whole vectors of
-/// `columns`. Sums run over rows in order, however many threads there are.
-pub fn correlate(isa: Isa, pairs: &[Pair], [taps, run, columns]: [usize; 3], out: &mut [f32]) {
-    let width = columns.next_multiple_of(isa.lanes());
-    assert!(taps <= MOST_TAPS && out.len() >= taps * run * width);
-    for pair in pairs {
-        let rows = rows_of(&pair.left);
-        assert!(width <= pair.pitch && (rows == 0 || pair.right.len() >= (rows - 1) * pair.pitch + width));
-    }
-    out.fill(0.0);
-    let shape = Shape { run, width, tiles: run.div_ceil(isa.rows()) };
-    let (tiles, panels) = (taps * shape.tiles, width.div_ceil(2 * isa.lanes()));
-    let high = ENOUGH.min(tiles);
-    let wide = ENOUGH.div_ceil(high).min(panels);
+/// `out[i][tap * width + j]`, the sum over the rows of all `pairs` of `flow[i] * windows[tap][j]`, where `width` is that of a run
+/// in whole vectors. Sums run over rows in order, however many threads there are.
+pub fn correlate(isa: Isa, pairs: &[Pair], [outputs, taps, run]: [usize; 3], out: &mut [f32]) {
+    let width = run.next_multiple_of(isa.lanes());
+    assert!(taps <= MOST_TAPS && out.len() >= outputs * taps * width);
+    let across = width.div_ceil(2 * isa.lanes());
+    let shape = Shape { outputs, run, width, across, taps, tiles: outputs.div_ceil(isa.rows()) };
+    let panels = taps * across;
+    let parts = ENOUGH.div_ceil(panels).min(shape.tiles);
     let out = Shared::of(out);
-    parallel::each(high * wide, |task| {
-        let (part, of_panels) = (task / wide, task % wide);
-        let tiles = part * tiles / high..(part + 1) * tiles / high;
-        let panels = of_panels * panels / wide..(of_panels + 1) * panels / wide;
-        isa.run(Part { pairs, shape, tiles, panels, out });
-    });
+    let mut begun = false;
+    for pair in pairs {
+        let rows = rows_of(&pair.windows);
+        assert!(rows == 0 || (outputs <= pair.pitch && pair.flow.len() >= (rows - 1) * pair.pitch + outputs));
+        let block = (BLOCK / (4 * (outputs + run))).next_multiple_of(DEPTH);
+        for first in (0..rows).step_by(block) {
+            let rows = first..(first + block).min(rows);
+            let flow = packed(isa, pair, shape, rows.clone());
+            parallel::each(panels * parts, |task| {
+                let (panel, part) = (task / parts, task % parts);
+                let tiles = part * shape.tiles / parts..(part + 1) * shape.tiles / parts;
+                with_scratch(DEPTH * 2 * isa.lanes(), |windows| {
+                    isa.run(Part { pair, flow: &flow, shape, rows: rows.clone(), panel, tiles, windows, out, begun });
+                });
+            });
+            begun = true;
+        }
+    }
+    assert!(begun, "a sum of nothing");
 }
 
 #[derive(Clone, Copy)]
 struct Shape {
+    outputs: usize,
+    /// Values of a run, and of one in whole vectors.
     run: usize,
     width: usize,
-    /// Of a run.
+    /// Panels of a run.
+    across: usize,
+    taps: usize,
     tiles: usize,
 }
 
 impl Shape {
-    /// Values of its run that a tile takes.
+    /// Values of the flow that a tile takes.
     fn values(&self, tile: usize) -> Range<usize> {
-        let n = tile % self.tiles;
-        n * self.run / self.tiles..(n + 1) * self.run / self.tiles
+        tile * self.outputs / self.tiles..(tile + 1) * self.outputs / self.tiles
     }
 }
 
-/// Some tiles, counted through all taps, and some panels of columns.
+/// The flow of some rows, each tile's values side by side: `[tiles, rows, values]`.
+fn packed(isa: Isa, pair: &Pair, shape: Shape, rows: Range<usize>) -> Buffer {
+    const STRETCH: usize = 64;
+    let mut out = Buffer::any(rows.len() * shape.outputs);
+    let shared = Shared::of(&mut out);
+    parallel::each(rows.len().div_ceil(STRETCH), |n| {
+        let stretch = n * STRETCH..((n + 1) * STRETCH).min(rows.len());
+        for tile in 0..shape.tiles {
+            let values = shape.values(tile);
+            let start = values.start * rows.len() + stretch.start * values.len();
+            // SAFETY: each stretch of rows is the business of one task.
+            let out = unsafe { shared.slice(start, stretch.len() * values.len()) };
+            let from = &pair.flow[(rows.start + stretch.start) * pair.pitch + values.start..];
+            isa.run(Pack { from, pitch: pair.pitch, values: values.len(), out });
+        }
+    });
+    out
+}
+
+/// Copies the first `values` of rows `pitch` apart to where they lie side by side.
+struct Pack<'a> {
+    from: &'a [f32],
+    pitch: usize,
+    values: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Pack { from, pitch, values, out } = self;
+        let whole = values.next_multiple_of(S::LANES);
+        for row in 0..out.len() / values {
+            let (from, out) = (&from[row * pitch..], &mut out[row * values..]);
+            if whole <= from.len() && whole <= out.len() {
+                // What is written behind the row is the next one's, which comes later.
+                for lane in (0..values).step_by(S::LANES) {
+                    simd.store(simd.load(&from[lane..]), &mut out[lane..]);
+                }
+            } else {
+                out[..values].copy_from_slice(&from[..values]);
+            }
+        }
+    }
+}
+
+/// One panel of one tap, with some tiles of the flow.
 struct Part<'a> {
-    pairs: &'a [Pair<'a>],
+    pair: &'a Pair<'a>,
+    flow: &'a [f32],
     shape: Shape,
+    rows: Range<usize>,
+    panel: usize,
     tiles: Range<usize>,
-    panels: Range<usize>,
+    /// For the panel's values of some rows.
+    windows: &'a mut [f32],
     out: Shared<'a>,
+    /// Whether `out` has sums of earlier rows.
+    begun: bool,
 }
 
 impl Kernel for Part<'_> {
@@ -76,58 +145,34 @@ impl Kernel for Part<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Part { pairs, shape, tiles, panels, out } = self;
-        let zeros = vec![0.0f32; shape.run];
-        let mut runs: Vec<&[f32]> = vec![&zeros; BLOCK];
-        // Rows side by side, whatever lies between them: `[tiles, rows, PADDED]` and `[rows, panel]`.
-        let mut left = vec![0.0f32; tiles.len() * BLOCK * PADDED];
-        let mut right = vec![0.0f32; BLOCK * 2 * S::LANES];
-        for pair in pairs {
-            let rows = rows_of(&pair.left);
-            for first in (0..rows).step_by(BLOCK) {
-                let count = BLOCK.min(rows - first);
-                let mut known = None;
-                for (tile, left) in tiles.clone().zip(left.chunks_exact_mut(BLOCK * PADDED)) {
-                    let (tap, values) = (tile / shape.tiles, shape.values(tile));
-                    if known != Some(tap) {
-                        runs_of(&pair.left, tap, first, &zeros, &mut runs[..count]);
-                        known = Some(tap);
-                    }
-                    for (left, run) in left.chunks_exact_mut(PADDED).zip(&runs[..count]) {
-                        if values.start + values.len().next_multiple_of(S::LANES) <= run.len() {
-                            for lane in (0..values.len()).step_by(S::LANES) {
-                                simd.store(simd.load(&run[values.start + lane..]), &mut left[lane..]);
-                            }
-                        } else {
-                            left[..values.len()].copy_from_slice(&run[values.clone()]);
-                        }
-                    }
-                }
-                for panel in panels.clone() {
-                    let column = panel * 2 * S::LANES;
-                    let across = if shape.width - column > S::LANES { 2 * S::LANES } else { S::LANES };
-                    let source = pair.right[first * pair.pitch..].chunks(pair.pitch);
-                    for (right, source) in right.chunks_exact_mut(across).take(count).zip(source) {
-                        for lane in (0..across).step_by(S::LANES) {
-                            simd.store(simd.load(&source[column + lane..]), &mut right[lane..]);
-                        }
-                    }
-                    for (tile, left) in tiles.clone().zip(left.chunks_exact(BLOCK * PADDED)) {
-                        let values = shape.values(tile);
-                        let place = (tile / shape.tiles * shape.run + values.start) * shape.width + column;
-                        let at = out.at(place, (values.len() - 1) * shape.width + across);
-                        let sums = Tile { left, right: &right[..count * across], at, apart: shape.width };
-                        // SAFETY: rows of the tile are inside `out`, as `at` asserts, and tasks have no tile in common.
-                        unsafe {
-                            if across > S::LANES {
-                                sums.dispatch::<S, 2>(simd, values.len());
-                            } else {
-                                sums.dispatch::<S, 1>(simd, values.len());
-                            }
-                        }
+        let Part { pair, flow, shape, rows, panel, tiles, windows, out, mut begun } = self;
+        let (tap, column) = (panel / shape.across, panel % shape.across * 2 * S::LANES);
+        let across = (shape.width - column).min(2 * S::LANES);
+        for first in rows.clone().step_by(DEPTH) {
+            let depth = first..(first + DEPTH).min(rows.end);
+            pack_windows::<S>(simd, &pair.windows, tap, depth.clone(), column..shape.run, across, windows);
+            for tile in tiles.clone() {
+                let values = shape.values(tile);
+                let start = values.start * rows.len() + (first - rows.start) * values.len();
+                let apart = shape.taps * shape.width;
+                let place = values.start * apart + tap * shape.width + column;
+                let sums = Tile {
+                    flow: &flow[start..start + depth.len() * values.len()],
+                    windows: &windows[..depth.len() * across],
+                    at: out.at(place, (values.len() - 1) * apart + across),
+                    apart,
+                    begun,
+                };
+                // SAFETY: rows of the tile are inside `out`, as `at` asserts, and tasks have no tile in common.
+                unsafe {
+                    if across > S::LANES {
+                        sums.dispatch::<S, 2>(simd, values.len());
+                    } else {
+                        sums.dispatch::<S, 1>(simd, values.len());
                     }
                 }
             }
+            begun = true;
         }
     }
 }
@@ -139,24 +184,45 @@ fn rows_of(left: &Left) -> usize {
     }
 }
 
-/// Run `tap` of row `first` and of those behind it, `zeros` around a map.
-fn runs_of<'a>(left: &Left<'a>, tap: usize, first: usize, zeros: &'a [f32], runs: &mut [&'a [f32]]) {
+/// `columns` of run `tap` of some rows side by side, `[rows, across]`, zeros behind them and around a map.
+#[inline(always)]
+fn pack_windows<S: Simd>(
+    simd: S,
+    left: &Left,
+    tap: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    across: usize,
+    out: &mut [f32],
+) {
+    let out = out.chunks_exact_mut(across);
     match *left {
         Left::Rows { values, pitch, .. } => {
-            for (m, run) in runs.iter_mut().enumerate() {
-                *run = &values[(first + m) * pitch..][..zeros.len()];
+            for (row, out) in rows.zip(out) {
+                for lane in (0..across).step_by(LINE) {
+                    simd.prefetch(values.as_ptr().wrapping_add((row + AHEAD) * pitch + columns.start + lane));
+                }
+                put(simd, &values[row * pitch..][columns.clone()], out);
             }
         }
-        Left::Windows(Windows { values, size, pitch, kernel, stride, padding, out }) => {
+        Left::Windows(Windows { values, size, pitch, kernel, stride, padding, out: grid }) => {
             let (y, x) = (tap / kernel[1], tap % kernel[1]);
-            let (mut i, mut j) = (first / out[1], first % out[1]);
-            for run in runs {
+            let (mut i, mut j) = (rows.start / grid[1], rows.start % grid[1]);
+            for (_, out) in rows.zip(out) {
                 let row = (i * stride + y).wrapping_sub(padding[0]);
                 let column = (j * stride + x).wrapping_sub(padding[1]);
-                let inside = row < size[0] && column < size[1];
-                *run = if inside { &values[(row * size[1] + column) * pitch..][..zeros.len()] } else { zeros };
+                if row < size[0] && column < size[1] {
+                    let place = (row * size[1] + column) * pitch;
+                    for lane in (0..across).step_by(LINE) {
+                        let ahead = place + AHEAD * stride * pitch + columns.start + lane;
+                        simd.prefetch(values.as_ptr().wrapping_add(ahead));
+                    }
+                    put(simd, &values[place..][columns.clone()], out);
+                } else {
+                    out.fill(0.0);
+                }
                 j += 1;
-                if j == out[1] {
+                if j == grid[1] {
                     (i, j) = (i + 1, 0);
                 }
             }
@@ -164,12 +230,26 @@ fn runs_of<'a>(left: &Left<'a>, tap: usize, first: usize, zeros: &'a [f32], runs
     }
 }
 
-/// Rows whose products are added to one tile of sums, rows of the tile `apart` apart.
+/// As much of `run` as `out`, whole vectors, has room for, zeros behind it.
+#[inline(always)]
+fn put<S: Simd>(simd: S, run: &[f32], out: &mut [f32]) {
+    if run.len() >= out.len() {
+        for lane in (0..out.len()).step_by(S::LANES) {
+            simd.store(simd.load(&run[lane..]), &mut out[lane..]);
+        }
+    } else {
+        out[..run.len()].copy_from_slice(run);
+        out[run.len()..].fill(0.0);
+    }
+}
+
+/// Rows whose products make one tile of sums, rows of the tile `apart` apart; added to what is there if something is.
 struct Tile<'a> {
-    left: &'a [f32],
-    right: &'a [f32],
+    flow: &'a [f32],
+    windows: &'a [f32],
     at: *mut f32,
     apart: usize,
+    begun: bool,
 }
 
 impl Tile<'_> {
@@ -206,26 +286,30 @@ impl<const M: usize, const N: usize> Kernel for Sums<'_, M, N> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let tile = self.0;
-        // SAFETY: the promise to `dispatch`.
-        unsafe {
-            let mut sums = [[simd.splat(0.0); N]; M];
-            for (m, sums) in sums.iter_mut().enumerate() {
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = simd.read(tile.at.add(m * tile.apart + n * S::LANES));
+        if tile.begun {
+            for m in 0..M {
+                for n in 0..N {
+                    simd.prefetch(tile.at.wrapping_add(m * tile.apart + n * S::LANES));
                 }
             }
-            for (left, right) in tile.left.chunks_exact(PADDED).zip(tile.right.chunks_exact(N * S::LANES)) {
-                let b: [S::F; N] = std::array::from_fn(|n| simd.load(&right[n * S::LANES..]));
-                for m in 0..M {
-                    let a = simd.splat(left[m]);
-                    for n in 0..N {
-                        sums[m][n] = simd.fma(a, b[n], sums[m][n]);
-                    }
+        }
+        let mut sums = [[simd.splat(0.0); N]; M];
+        for (flow, windows) in tile.flow.as_chunks::<M>().0.iter().zip(tile.windows.chunks_exact(N * S::LANES)) {
+            let b: [S::F; N] = std::array::from_fn(|n| simd.load(&windows[n * S::LANES..]));
+            for m in 0..M {
+                let a = simd.splat(flow[m]);
+                for n in 0..N {
+                    sums[m][n] = simd.fma(a, b[n], sums[m][n]);
                 }
             }
-            for (m, sums) in sums.iter().enumerate() {
-                for (n, &sum) in sums.iter().enumerate() {
-                    simd.write(sum, tile.at.add(m * tile.apart + n * S::LANES));
+        }
+        for m in 0..M {
+            for n in 0..N {
+                let at = tile.at.wrapping_add(m * tile.apart + n * S::LANES);
+                // SAFETY: the promise to `dispatch`.
+                unsafe {
+                    let before = if tile.begun { simd.read(at) } else { simd.splat(0.0) };
+                    simd.write(simd.add(before, sums[m][n]), at);
                 }
             }
         }

@@ -8,6 +8,7 @@ pub mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod buffer;
 pub mod correlate;
 pub mod maps;
 #[cfg(target_arch = "aarch64")]

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
+
 /// Runs `work(task)` for each of `0..count`, in no order. Each thread walks a stretch of its own from front to back, so that
 /// task `n + 1` mostly follows on `n`, then helps with the others' stretches.
 pub fn each(count: usize, work: impl Fn(usize) + Sync) {
@@ -73,15 +75,15 @@ impl<'a> Shared<'a> {
 
 thread_local! {
     /// Memory kept from task to task: more than one where a task waits for others and meanwhile begins another.
-    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends `count` values, whatever is in them.
 pub(super) fn with_scratch<T>(count: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < count {
-        scratch = vec![0.0; count];
-    }
+    let mut scratch = match SCRATCH.with_borrow_mut(Vec::pop) {
+        Some(scratch) if scratch.len() >= count => scratch,
+        _ => Buffer::any(count),
+    };
     let result = work(&mut scratch[..count]);
     SCRATCH.with_borrow_mut(|free| free.push(scratch));
     result

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::buffer::Buffer;
 use super::parallel::{self, Shared};
 pub use super::tile::Activation;
 use super::tile::{LINE, MOST_ROWS, Stored, Tile, lines};
@@ -27,9 +28,13 @@ pub struct Packed {
     taps: usize,
     run: usize,
     columns: usize,
-    values: Vec<f32>,
+    values: Buffer,
     bias: Vec<f32>,
 }
+
+/// Rows of a panel that are asked for column by column, then row by row: enough for a column's neighbours in memory to be used
+/// while they are in the cache, few enough for all rows to be in it.
+const TOGETHER: usize = 8;
 
 impl Packed {
     /// From `weight(row, column)`; `bias` may be empty.
@@ -43,16 +48,20 @@ impl Packed {
         let panel = 2 * isa.lanes();
         let rows = taps * run;
         let width = columns.next_multiple_of(isa.lanes());
-        let mut values = vec![0.0; rows * width];
+        let mut values = Buffer::any(rows * width);
         let shared = Shared::of(&mut values);
         parallel::each(width.div_ceil(panel), |n| {
             let (first, across) = (n * panel, panel.min(width - n * panel));
             // SAFETY: each panel is a stretch of its own.
             let panel = unsafe { shared.slice(first * rows, across * rows) };
-            for (row, values) in panel.chunks_exact_mut(across).enumerate() {
-                for (column, value) in (first..columns).zip(values) {
-                    *value = weight(row, column);
+            let inside = across.min(columns - first);
+            for (n, values) in panel.chunks_mut(TOGETHER * across).enumerate() {
+                for column in 0..inside {
+                    for (row, values) in values.chunks_exact_mut(across).enumerate() {
+                        values[column] = weight(n * TOGETHER + row, first + column);
+                    }
                 }
+                values.chunks_exact_mut(across).for_each(|values| values[inside..].fill(0.0));
             }
         });
         let mut padded = vec![0.0; width];

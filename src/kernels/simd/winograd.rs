@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::buffer::Buffer;
 use super::maps::Map;
 use super::parallel::{self, Shared, with_scratch};
 use super::product::pitch;
@@ -19,6 +20,9 @@ const OWN: usize = 640 << 10;
 /// Bytes of transformed tiles that all threads hold together.
 const TOGETHER: usize = 8 << 20;
 
+/// Inputs whose kernels are transformed by one task.
+const STRETCH: usize = 16;
+
 /// Transformed kernels: for each place the matrix `[inputs, outputs]` in panels of two vectors of columns.
 #[derive(Debug)]
 pub struct Winograd {
@@ -27,7 +31,7 @@ pub struct Winograd {
     side: usize,
     inputs: usize,
     outputs: usize,
-    values: Vec<f32>,
+    values: Buffer,
     bias: Vec<f32>,
 }
 
@@ -41,28 +45,33 @@ impl Winograd {
         weight: impl Fn(usize, usize) -> [f32; 9] + Sync,
     ) -> Self {
         assert!(side == 2 || side == 4);
-        let transform: &[[f64; 3]] = if side == 2 { &Two::KERNEL } else { &Four::KERNEL };
-        let places = transform.len() * transform.len();
+        let places = (side + 2) * (side + 2);
         let panel = 2 * isa.lanes();
         let width = outputs.next_multiple_of(isa.lanes());
-        let mut values = vec![0.0; places * inputs * width];
+        let mut values = Buffer::any(places * inputs * width);
         let shared = Shared::of(&mut values);
-        parallel::each(outputs, |output| {
-            let first = output / panel * panel;
+        let stretches = inputs.div_ceil(STRETCH);
+        parallel::each(width.div_ceil(panel) * stretches, |task| {
+            let (first, begin) = (task / stretches * panel, task % stretches * STRETCH);
             let across = panel.min(width - first);
-            for input in 0..inputs {
-                let kernel = weight(input, output);
-                for (i, row) in transform.iter().enumerate() {
-                    let line: [f64; 3] =
-                        std::array::from_fn(|x| (0..3).map(|y| row[y] * f64::from(kernel[y * 3 + x])).sum());
-                    for (j, column) in transform.iter().enumerate() {
-                        let matrix = (i * transform.len() + j) * inputs * width;
-                        let place = matrix + first * inputs + input * across + output - first;
-                        // SAFETY: each output is the business of one task.
-                        let value = unsafe { &mut shared.slice(place, 1)[0] };
-                        *value = (0..3).map(|x| column[x] * line[x]).sum::<f64>() as f32;
-                    }
+            let mut kernels = [[[0.0; 2 * WIDEST]; 9]; STRETCH];
+            let kernels = &mut kernels[..STRETCH.min(inputs - begin)];
+            for column in 0..across.min(outputs - first) {
+                for (input, kernels) in kernels.iter_mut().enumerate() {
+                    let kernel = weight(begin + input, first + column);
+                    kernels.iter_mut().zip(kernel).for_each(|(places, value)| places[column] = value);
                 }
+            }
+            for (input, kernel) in kernels.iter().enumerate() {
+                let store = |place: usize, transformed: &[f32]| {
+                    let at = place * inputs * width + first * inputs + (begin + input) * across;
+                    // SAFETY: each input's part of a panel is the business of one task.
+                    unsafe { shared.slice(at, across) }.copy_from_slice(&transformed[..across]);
+                };
+                isa.compiled(|| match side {
+                    2 => transform(&Two::KERNEL, kernel, store),
+                    _ => transform(&Four::KERNEL, kernel, store),
+                });
             }
         });
         let mut padded = vec![0.0; width];
@@ -131,6 +140,26 @@ impl Winograd {
                     self.isa.run(Gather { steps, tiles: tile..tile + 1, first: tiles.start });
                 });
             });
+        }
+    }
+}
+
+/// Calls `store(place, values)` with the transformed values of the 3x3 `kernel` of each of some outputs.
+#[inline(always)]
+fn transform<const P: usize>(rows: &[[f64; 3]; P], kernel: &[[f32; 2 * WIDEST]; 9], store: impl Fn(usize, &[f32])) {
+    for (i, row) in rows.iter().enumerate() {
+        let mut line = [[0.0f64; 2 * WIDEST]; 3];
+        for (x, line) in line.iter_mut().enumerate() {
+            for (n, value) in line.iter_mut().enumerate() {
+                *value = (0..3).map(|y| row[y] * f64::from(kernel[y * 3 + x][n])).sum();
+            }
+        }
+        for (j, column) in rows.iter().enumerate() {
+            let mut found = [0.0; 2 * WIDEST];
+            for (n, value) in found.iter_mut().enumerate() {
+                *value = (0..3).map(|x| column[x] * line[x][n]).sum::<f64>() as f32;
+            }
+            store(i * P + j, &found);
         }
     }
 }
