@@ -905,17 +905,30 @@ transunet_status transunet_labelmap_geometry(const struct transunet_labelmap *la
                                              struct transunet_error **error);
 
 /**
- * The labels, borrowed: columns fastest, then rows, then slices; 0 is the background. `*out_count` (may be NULL) gets
- * their number. NULL and 0 for NULL.
+ * All labels, borrowed until the label map is freed: columns fastest, then rows, then slices; 0 is the background.
+ * `*out_count` (may be NULL) gets their number. A label map holds its slices packed: the first call unpacks them into
+ * memory of the label map, a byte for each voxel, which stays until it is freed; later calls return the same pointer.
+ * transunet_labelmap_read_slice needs no such memory. NULL and 0 for NULL, and where there is no memory for them.
  */
 TRANSUNET_API
 const uint8_t *transunet_labelmap_voxels(const struct transunet_labelmap *labelmap,
                                          size_t *out_count);
 
 /**
+ * Reads slice `slice` into `out`: rows * columns labels, row by row; `count` is the number of bytes at `out`. Nothing is
+ * promised about `out` on failure. Statuses: INVALID_ARGUMENT.
+ */
+TRANSUNET_API
+transunet_status transunet_labelmap_read_slice(const struct transunet_labelmap *labelmap,
+                                               uint32_t slice,
+                                               uint8_t *out,
+                                               size_t count,
+                                               struct transunet_error **error);
+
+/**
  * A label map like `labelmap` with other voxels, which are copied: what a person has corrected, to be written or
  * measured. It has no probabilities. `count` must be the number of voxels, every value 0 or that of a label. Free `*out` with
- * transunet_labelmap_free. Statuses: INVALID_ARGUMENT, OUT_OF_MEMORY.
+ * transunet_labelmap_free. Statuses: INVALID_ARGUMENT.
  */
 TRANSUNET_API
 transunet_status transunet_labelmap_with_voxels(const struct transunet_labelmap *labelmap,

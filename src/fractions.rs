@@ -53,7 +53,7 @@ impl Fractions {
     }
 }
 
-/// Takes the probabilities of the labels 1, 2, ... one after the other.
+/// Takes the probabilities of the labels 1, 2, ... one after the other, of each slice by slice.
 #[derive(Debug)]
 pub struct FractionsWriter {
     file: File,
@@ -70,11 +70,11 @@ impl FractionsWriter {
         Ok(FractionsWriter { file, geometry: geometry.clone(), present: Vec::new(), hash: Sha256::new() })
     }
 
-    /// Takes the next label: probabilities `[k, j, i]`, 0 to 1.
-    pub fn write_label(&mut self, probabilities: &[f32]) -> Result<()> {
-        if probabilities.len() != self.geometry.len() {
+    /// Takes the next slices, whole ones: probabilities `[k, j, i]`, 0 to 1.
+    pub fn write(&mut self, probabilities: &[f32]) -> Result<()> {
+        if !probabilities.len().is_multiple_of(self.geometry.slice_len()) {
             return Err(Error::Argument(format!(
-                "{} probabilities for a grid of {:?}",
+                "{} probabilities for slices of a grid of {:?}",
                 probabilities.len(),
                 self.geometry.size
             )));

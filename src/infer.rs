@@ -10,6 +10,7 @@ use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
 use crate::labelmap::{Algorithm, Labelmap};
 use crate::model::{Classified, Model};
+use crate::packed::{PackedSlice, Packer};
 use crate::preprocess::Preprocessor;
 use crate::probabilities::Probabilities;
 use crate::volume::Volume;
@@ -31,8 +32,9 @@ const CPU_BATCH: usize = 1;
 
 /// Segments `volume`; the label map keeps it. Cancelled and failed calls leave nothing behind.
 ///
-/// Never holds the logits of more than one batch. The next batch is read, oriented and resized while the network
-/// works on the current one.
+/// Never holds the logits of more than one batch, nor labels that are not packed but of the slice at hand, or of all where
+/// the network's slices lie across those of the volume. The next batch is read, oriented and resized while the network works on
+/// the current one.
 pub fn segment(
     model: &Model,
     volume: &Arc<Volume>,
@@ -55,24 +57,22 @@ pub fn segment(
     let preprocessor = Preprocessor::new(config, volume, control)?;
     let (path, keep) = (options.probabilities.as_deref(), options.keep_probabilities);
     let mut probabilities = Probabilities::create(path, keep, volume.geometry(), config.architecture.classes)?;
-    let slices = preprocessor.slices();
-    let mut voxels = vec![0; volume.geometry().len()];
-    control.report(Progress::of(Stage::Infer, 0, slices))?;
-    std::thread::scope(|scope| {
+    control.report(Progress::of(Stage::Infer, 0, preprocessor.slices()))?;
+    let slices = std::thread::scope(|scope| {
         let (send, batches) = sync_channel(1);
         let preprocessor = &preprocessor;
         scope.spawn(move || read_batches(preprocessor, batch, &send));
-        run_batches(model, preprocessor, &batches, &mut voxels, probabilities.as_mut(), control)
+        run_batches(model, preprocessor, &batches, probabilities.as_mut(), control)
     })?;
     let fractions = match probabilities {
-        Some(probabilities) => probabilities.finish(&preprocessor, voxels.len(), control)?,
+        Some(probabilities) => probabilities.finish(&preprocessor, control)?,
         None => None,
     };
     let algorithm = Algorithm {
         name: config.name.clone().unwrap_or_else(|| "TransUNet".into()),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let labelmap = Labelmap::new(volume.clone(), voxels, config.labels.clone(), algorithm)?;
+    let labelmap = Labelmap::of_slices(volume.clone(), slices, config.labels.clone(), algorithm)?;
     match fractions {
         Some(fractions) => labelmap.with_fractions(fractions),
         None => Ok(labelmap),
@@ -104,16 +104,17 @@ fn read_batches(preprocessor: &Preprocessor, batch: usize, send: &SyncSender<Res
     }
 }
 
+/// The volume's slices of labels.
 fn run_batches(
     model: &Model,
     preprocessor: &Preprocessor,
     batches: &Receiver<Result<Batch>>,
-    voxels: &mut [u8],
     mut probabilities: Option<&mut Probabilities>,
     control: &mut Control,
-) -> Result<()> {
+) -> Result<Vec<PackedSlice>> {
     let [height, width] = preprocessor.size();
     let slices = preprocessor.slices();
+    let mut labelling = Labelling::new(preprocessor);
     while let Ok(batch) = batches.recv() {
         let Batch { first, count, pixels } = batch?;
         let shape = [count, preprocessor.channels(), height, width];
@@ -123,9 +124,40 @@ fn run_batches(
             writer.store(&classes)?;
         }
         for (slice, k) in labels.chunks_exact(height * width).zip(first..) {
-            preprocessor.place_labels(k, slice, voxels)?;
+            labelling.place(k, slice)?;
         }
         control.report(Progress::of(Stage::Infer, first + count, slices))?;
     }
-    Ok(())
+    Ok(labelling.slices)
+}
+
+/// The labels so far: slices of the volume are packed as soon as they are whole.
+struct Labelling<'a> {
+    preprocessor: &'a Preprocessor,
+    /// Voxels of the block that is being filled.
+    block: Vec<u8>,
+    packer: Packer,
+    slices: Vec<PackedSlice>,
+}
+
+impl<'a> Labelling<'a> {
+    fn new(preprocessor: &'a Preprocessor) -> Self {
+        let view = preprocessor.view();
+        let mut slices = Vec::new();
+        slices.resize_with(view.volume().geometry().slices(), PackedSlice::default);
+        Labelling { preprocessor, block: vec![0; view.block_len()], packer: Packer::default(), slices }
+    }
+
+    /// Takes the labels of the next network slice.
+    fn place(&mut self, k: usize, labels: &[u8]) -> Result<()> {
+        self.preprocessor.place_labels(k, labels, &mut self.block)?;
+        let block = self.preprocessor.view().block(k);
+        if k + 1 == block.view.end {
+            let grid = self.preprocessor.view().volume().geometry();
+            for (slice, labels) in self.slices[block.volume].iter_mut().zip(self.block.chunks_exact(grid.slice_len())) {
+                *slice = self.packer.pack(labels, grid.columns())?;
+            }
+        }
+        Ok(())
+    }
 }

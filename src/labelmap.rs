@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 use crate::fractions::Fractions;
 use crate::geometry::Geometry;
 use crate::labels::Label;
+use crate::packed::{PackedSlice, Packer};
 use crate::volume::Volume;
 
 /// Which algorithm made a label map; written into DICOM SEG and reports.
@@ -17,10 +20,10 @@ pub struct Algorithm {
     pub version: String,
 }
 
-/// Labels in `[k, j, i]` order; keeps its source volume alive.
+/// Labels on the grid of its source volume, which it keeps alive. Slices are packed: memory grows little with them.
 #[derive(Debug)]
 pub struct Labelmap {
-    voxels: Vec<u8>,
+    slices: Vec<PackedSlice>,
     labels: Vec<Label>,
     source: Arc<Volume>,
     algorithm: Algorithm,
@@ -28,14 +31,43 @@ pub struct Labelmap {
 }
 
 impl Labelmap {
-    /// `voxels` has one value for each voxel of `source`; every value is 0 or one of `labels`.
-    pub fn new(source: Arc<Volume>, voxels: Vec<u8>, labels: Vec<Label>, algorithm: Algorithm) -> Result<Self> {
-        if voxels.len() != source.geometry().len() {
+    /// `voxels`, `[k, j, i]`, has one value for each voxel of `source`; every value is 0 or one of `labels`.
+    pub fn new(
+        source: Arc<Volume>,
+        voxels: impl AsRef<[u8]>,
+        labels: Vec<Label>,
+        algorithm: Algorithm,
+    ) -> Result<Self> {
+        let (voxels, geometry) = (voxels.as_ref(), source.geometry());
+        if voxels.len() != geometry.len() {
             return Err(Error::Argument(format!(
                 "{} labels for a grid of {:?}, expected {}",
                 voxels.len(),
-                source.geometry().size,
-                source.geometry().len()
+                geometry.size,
+                geometry.len()
+            )));
+        }
+        let slices = voxels.par_chunks_exact(geometry.slice_len());
+        let slices = slices
+            .map_init(Packer::default, |packer, slice| packer.pack(slice, geometry.columns()))
+            .collect::<Result<_>>()?;
+        Labelmap::of_slices(source, slices, labels, algorithm)
+    }
+
+    /// The same of slices `[rows, columns]` that are packed already.
+    pub fn of_slices(
+        source: Arc<Volume>,
+        slices: Vec<PackedSlice>,
+        labels: Vec<Label>,
+        algorithm: Algorithm,
+    ) -> Result<Self> {
+        let geometry = source.geometry();
+        let len = geometry.slice_len();
+        if slices.len() != geometry.slices() || slices.iter().any(|slice| slice.pixels() != len) {
+            return Err(Error::Internal(format!(
+                "{} slices of labels for a grid of {:?}",
+                slices.len(),
+                geometry.size
             )));
         }
         let mut known = [false; 256];
@@ -43,14 +75,20 @@ impl Labelmap {
         for label in &labels {
             known[usize::from(label.value)] = true;
         }
-        if let Some(at) = voxels.iter().position(|&v| !known[usize::from(v)]) {
-            return Err(Error::Argument(format!(
-                "voxel {at} has label {}, which is not among the {} labels",
-                voxels[at],
-                labels.len()
-            )));
+        let labelmap = Labelmap { slices, labels, source, algorithm, fractions: None };
+        for (k, slice) in labelmap.slices.iter().enumerate() {
+            if slice.values().any(|value| !known[usize::from(value)]) {
+                let labels = labelmap.slice(k)?;
+                let at = labels.iter().position(|&value| !known[usize::from(value)]).unwrap_or_default();
+                return Err(Error::Argument(format!(
+                    "voxel {} has label {}, which is not among the {} labels",
+                    k * len + at,
+                    labels[at],
+                    labelmap.labels.len()
+                )));
+            }
         }
-        Ok(Labelmap { voxels, labels, source, algorithm, fractions: None })
+        Ok(labelmap)
     }
 
     /// The same, knowing how likely each label is in each voxel of its grid.
@@ -71,15 +109,47 @@ impl Labelmap {
         self.source.geometry()
     }
 
-    /// `[k, j, i]`, columns fastest.
-    pub fn voxels(&self) -> &[u8] {
-        &self.voxels
+    /// Fills `out`, `[rows, columns]`, with slice `k`.
+    pub fn read_slice(&self, k: usize, out: &mut [u8]) -> Result<()> {
+        let slice = self.slices.get(k);
+        slice.ok_or_else(|| Error::Internal(format!("slice {k} of {}", self.slices.len())))?.unpack(out)
     }
 
     /// `[rows, columns]` of slice `k`.
-    pub fn slice(&self, k: usize) -> &[u8] {
-        let len = self.geometry().slice_len();
-        &self.voxels[k * len..(k + 1) * len]
+    pub fn slice(&self, k: usize) -> Result<Vec<u8>> {
+        let mut labels = vec![0; self.geometry().slice_len()];
+        self.read_slice(k, &mut labels)?;
+        Ok(labels)
+    }
+
+    /// Hands all slices to `visit`, first to last.
+    pub fn for_each_slice(&self, mut visit: impl FnMut(usize, &[u8])) -> Result<()> {
+        let mut labels = vec![0; self.geometry().slice_len()];
+        for (k, slice) in self.slices.iter().enumerate() {
+            slice.unpack(&mut labels)?;
+            visit(k, &labels);
+        }
+        Ok(())
+    }
+
+    /// All voxels, `[k, j, i]`: a byte for each. Prefer slices where they will do.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        let (count, mut voxels) = (self.geometry().len(), Vec::new());
+        voxels.try_reserve_exact(count).map_err(|_| Error::OutOfMemory(format!("no memory for {count} labels")))?;
+        voxels.resize(count, 0);
+        let slices = voxels.par_chunks_exact_mut(self.geometry().slice_len()).zip(&self.slices);
+        slices.try_for_each(|(out, slice)| slice.unpack(out))?;
+        Ok(voxels)
+    }
+
+    /// Whether a voxel of slice `k` has this value; known without unpacking it.
+    pub fn is_present(&self, value: u8, k: usize) -> bool {
+        self.slices.get(k).is_some_and(|slice| slice.has(value))
+    }
+
+    /// Whether slice `k` is all background.
+    pub fn is_empty(&self, k: usize) -> bool {
+        self.slices.get(k).is_none_or(|slice| slice.values().all(|value| value == 0))
     }
 
     /// Foreground labels in order of value.

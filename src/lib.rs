@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod orient;
+pub mod packed;
 pub mod picture;
 pub mod placement;
 pub mod preprocess;

@@ -3,6 +3,7 @@
 //! The network's columns, rows and slices point somewhere in the patient; for each the closest axis of the volume is
 //! taken, so that an oblique volume stays on its own grid.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::config::{Input, Towards};
@@ -19,6 +20,14 @@ pub struct View {
     volume: Arc<Volume>,
     pose: Pose,
     geometry: Geometry,
+}
+
+/// Slices of the volume that are filled together, and those of the view that fill them: one and one, or all and all where the
+/// view's slices lie across.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    pub volume: Range<usize>,
+    pub view: Range<usize>,
 }
 
 /// Which axis of the volume each axis of the view follows, and whether from its far end.
@@ -93,17 +102,41 @@ impl View {
         Ok(())
     }
 
-    /// Inverse of [`View::slice`]: puts slice `k` of the view in its place in `target`, `[k, j, i]` on the volume's grid.
+    /// The block that slice `k` of the view belongs to.
+    pub fn block(&self, k: usize) -> Block {
+        if self.pose.axes[2] == 2 {
+            let [.., slice] = self.source_index([0, 0, k]);
+            Block { volume: slice..slice + 1, view: k..k + 1 }
+        } else {
+            Block { volume: 0..self.volume.geometry().slices(), view: 0..self.geometry.slices() }
+        }
+    }
+
+    /// All blocks, in the volume's order.
+    pub fn blocks(&self) -> Vec<Block> {
+        let step = self.block(0).view.len();
+        let mut blocks: Vec<Block> = (0..self.geometry.slices()).step_by(step).map(|k| self.block(k)).collect();
+        blocks.sort_by_key(|block| block.volume.start);
+        blocks
+    }
+
+    /// Voxels of a block.
+    pub fn block_len(&self) -> usize {
+        self.block(0).volume.len() * self.volume.geometry().slice_len()
+    }
+
+    /// Inverse of [`View::slice`]: puts slice `k` of the view in its place in `target`, the voxels of its block of the volume.
     pub fn place<T: Copy>(&self, k: usize, slice: &[T], target: &mut [T]) -> Result<()> {
         self.check(k, slice.len())?;
-        if target.len() != self.geometry.len() {
+        if target.len() != self.block_len() {
             return Err(Error::Internal(format!(
                 "slice placed among {} voxels, expected {}",
                 target.len(),
-                self.geometry.len()
+                self.block_len()
             )));
         }
-        self.for_each_pixel(self.offset(k), |pixel, voxel| target[voxel] = slice[pixel]);
+        let first = self.offset(k) % target.len(); // offset within the block
+        self.for_each_pixel(first, |pixel, voxel| target[voxel] = slice[pixel]);
         Ok(())
     }
 

@@ -124,15 +124,15 @@ impl Preprocessor {
         Ok(())
     }
 
-    /// Puts the labels `[h, w]` of network slice `k` in their place in `labelmap`, `[k, j, i]` on the volume's grid.
-    pub fn place_labels(&self, k: usize, labels: &[u8], labelmap: &mut [u8]) -> Result<()> {
+    /// Puts the labels `[h, w]` of network slice `k` in their place in `target`, the voxels of its [`View::block`].
+    pub fn place_labels(&self, k: usize, labels: &[u8], target: &mut [u8]) -> Result<()> {
         let mut pixels = vec![0; self.view.geometry().slice_len()];
         self.labels.apply(&self.placement.cut(labels), &mut pixels)?;
-        self.view.place(k, &pixels, labelmap)
+        self.view.place(k, &pixels, target)
     }
 
-    /// Puts one class's probabilities `[h, w]` of network slice `k`, resized linearly, in their place in `target`,
-    /// `[k, j, i]` on the volume's grid.
+    /// Puts one class's probabilities `[h, w]` of network slice `k`, resized linearly, in their place in `target`, the voxels
+    /// of its [`View::block`].
     pub fn place_probabilities(&self, k: usize, probabilities: &[f32], target: &mut [f32]) -> Result<()> {
         let mut pixels = vec![0.0; self.view.geometry().slice_len()];
         self.probabilities.apply(&self.placement.cut(probabilities), &mut pixels)?;

@@ -12,8 +12,8 @@ use crate::fractions::{Fractions, FractionsWriter};
 use crate::geometry::Geometry;
 use crate::preprocess::Preprocessor;
 
-/// Keeps probabilities at the network's size, slice by slice, in a file without a name; only one class on the
-/// volume's grid is in memory at a time.
+/// Keeps probabilities at the network's size, slice by slice, in a file without a name; of those on the volume's grid only one
+/// class of one [`View::block`](crate::orient::View::block) is in memory at a time.
 pub struct Probabilities {
     /// The NIfTI file, or the folder of the file without a name.
     place: PathBuf,
@@ -44,32 +44,30 @@ impl Probabilities {
     }
 
     /// Resizes every class to the volume's grid, writes the file, and returns what the label map keeps.
-    pub fn finish(
-        self,
-        preprocessor: &Preprocessor,
-        voxels: usize,
-        control: &mut Control,
-    ) -> Result<Option<Fractions>> {
+    pub fn finish(self, preprocessor: &Preprocessor, control: &mut Control) -> Result<Option<Fractions>> {
         let failed = |e| Error::io(&self.place, "write", e);
         let mut scratch = self.scratch.into_inner().map_err(|e| failed(e.into_error()))?;
         let slice_len: usize = preprocessor.size().iter().product();
         let (mut writer, mut fractions) = (self.writer, self.fractions);
         let mut plane = vec![0f32; slice_len];
-        let mut volume = vec![0f32; voxels];
+        let blocks = preprocessor.view().blocks();
+        let mut voxels = vec![0f32; preprocessor.view().block_len()];
         for class in 0..self.classes {
-            for k in 0..preprocessor.slices() {
-                control.check()?;
-                let at = (k * self.classes + class) * slice_len * size_of::<f32>();
-                scratch.seek(SeekFrom::Start(at as u64)).map_err(failed)?;
-                scratch.read_exact(bytemuck::cast_slice_mut(&mut plane)).map_err(failed)?;
-                preprocessor.place_probabilities(k, &plane, &mut volume)?;
-            }
-            if let Some(writer) = &mut writer {
-                writer.write_class(&volume)?;
-            }
-            // Class 0 is the background.
-            if let Some(fractions) = fractions.as_mut().filter(|_| class > 0) {
-                fractions.write_label(&volume)?;
+            for block in &blocks {
+                for k in block.view.clone() {
+                    control.check()?;
+                    let at = (k * self.classes + class) * slice_len * size_of::<f32>();
+                    scratch.seek(SeekFrom::Start(at as u64)).map_err(failed)?;
+                    scratch.read_exact(bytemuck::cast_slice_mut(&mut plane)).map_err(failed)?;
+                    preprocessor.place_probabilities(k, &plane, &mut voxels)?;
+                }
+                if let Some(writer) = &mut writer {
+                    writer.write(&voxels)?;
+                }
+                // Class 0 is the background.
+                if let Some(fractions) = fractions.as_mut().filter(|_| class > 0) {
+                    fractions.write(&voxels)?;
+                }
             }
             control.report(Progress::of(Stage::Write, class + 1, self.classes))?;
         }

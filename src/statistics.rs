@@ -69,12 +69,9 @@ pub struct Intensity {
 pub fn statistics(labelmap: &Labelmap) -> Result<Statistics> {
     let geometry = labelmap.geometry();
     let mut sums = vec![Sums::default(); 256];
-    let mut image = vec![0.0; geometry.slice_len()];
-    for k in 0..geometry.slices() {
-        let labels = labelmap.slice(k);
-        if labels.iter().all(|&label| label == 0) {
-            continue;
-        }
+    let (mut labels, mut image) = (vec![0; geometry.slice_len()], vec![0.0; geometry.slice_len()]);
+    for k in (0..geometry.slices()).filter(|&k| !labelmap.is_empty(k)) {
+        labelmap.read_slice(k, &mut labels)?;
         labelmap.source().read_slice(k, &mut image)?;
         let rows = labels.chunks_exact(geometry.columns()).zip(image.chunks_exact(geometry.columns()));
         for (j, (labels, image)) in rows.enumerate() {

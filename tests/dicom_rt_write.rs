@@ -64,7 +64,7 @@ impl Case {
             modifier: (value == 4).then(|| Code::new("7771000", "SCT", "Left")),
             region: None,
         });
-        let voxels = voxels.collect();
+        let voxels: Vec<u8> = voxels.collect();
         let algorithm = Algorithm { name: "test".into(), version: "1".into() };
         let volume = Arc::new(Volume::from_series(Arc::new(series)));
         Case { labelmap: Labelmap::new(volume, voxels, labels.into(), algorithm).unwrap(), folder }
@@ -94,9 +94,12 @@ fn contours_hold_the_very_voxels() {
     for (name, case) in cases() {
         let read = Structures::open(&case.write("a.rtstruct.dcm")).unwrap();
         let map = &case.labelmap;
-        assert!(read.read(map.geometry(), Overlap::Refuse).unwrap() == map.voxels(), "{name}");
+        assert!(read.read(map.geometry(), Overlap::Refuse).unwrap() == map.to_vec().unwrap(), "{name}");
         let series = map.source().series().unwrap();
-        assert!(read.read_on(series, Overlap::Refuse).unwrap() == map.voxels(), "{name}: images and places agree");
+        assert!(
+            read.read_on(series, Overlap::Refuse).unwrap() == map.to_vec().unwrap(),
+            "{name}: images and places agree"
+        );
         assert!(read.labels.iter().map(|label| label.value).eq(map.labels().iter().map(|label| label.value)));
         let names: Vec<&str> = read.labels.iter().map(|label| label.name.as_str()).collect();
         assert_eq!(names, ["Liver", "Left kidney", "Spleen"]);
@@ -125,7 +128,7 @@ fn another_program_fills_them_to_the_same_voxels() {
             assert_eq!(*voxel, 0, "{name}: two regions at one voxel");
             *voxel = label as u8;
         }
-        assert!(voxels == case.labelmap.voxels(), "{name}");
+        assert!(voxels == case.labelmap.to_vec().unwrap(), "{name}");
     }
 }
 

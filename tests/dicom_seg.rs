@@ -190,7 +190,7 @@ fn random_labelmap(series: Series) -> Labelmap {
 fn write_case(folder: &Path, labelmap: &Labelmap, options: &SegOptions) {
     fs::create_dir(folder).unwrap();
     write_seg(labelmap, &folder.join("seg.dcm"), options, &mut Control::none()).unwrap();
-    fs::write(folder.join("labels.raw"), labelmap.voxels()).unwrap();
+    fs::write(folder.join("labels.raw"), labelmap.to_vec().unwrap()).unwrap();
     let series = labelmap.source().series().unwrap();
     let code = |code: Code| json!([code.value, code.scheme, code.meaning]);
     let expected = json!({
@@ -314,7 +314,7 @@ fn deterministic_files_are_equal_and_others_are_not() {
     let first = bytes("1", &labelmap, &deterministic());
     assert!(first == bytes("2", &random_labelmap(made_series(3)), &deterministic()));
 
-    let mut voxels = labelmap.voxels().to_vec();
+    let mut voxels = labelmap.to_vec().unwrap();
     voxels[5] = if voxels[5] == 3 { 7 } else { 3 };
     bytes("3", &labelmap_of(made_series(3), voxels, labels()), &deterministic());
     bytes("4", &labelmap, &SegOptions { series_number: Some(5), ..deterministic() });

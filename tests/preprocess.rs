@@ -9,7 +9,7 @@ use transunet::config::{Compat, Input, Intensity, ModelConfig, Plane};
 use transunet::control::{Cancel, Control, Flow, Stage};
 use transunet::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 use transunet::network::Architecture;
-use transunet::orient::View;
+use transunet::orient::{Block, View};
 use transunet::preprocess::Preprocessor;
 use transunet::resize::{Edge, Order, Resampler, nearest_indices};
 use transunet::volume::Volume;
@@ -74,6 +74,11 @@ fn frames() -> Vec<String> {
     all
 }
 
+/// The voxels of a block, of slices of `len` voxels.
+fn in_block<'a, T>(block: &Block, len: usize, voxels: &'a mut [T]) -> &'a mut [T] {
+    &mut voxels[block.volume.start * len..block.volume.end * len]
+}
+
 #[test]
 fn every_pose_is_seen_in_the_wanted_frame_and_labels_return_to_their_place() {
     let tilt = |v: Vec3| rotated(v, [0.6, 0.0, 0.8], 0.3);
@@ -102,7 +107,9 @@ fn every_pose_is_seen_in_the_wanted_frame_and_labels_return_to_their_place() {
                         let source = view.source_index(index).map(|x| x as f64);
                         assert!(norm(sub(volume.geometry().position(source), at)) < 1e-9);
                     }
-                    view.place(k, &slice, &mut returned).unwrap();
+                    let block = view.block(k);
+                    assert!(view.blocks().contains(&block) && block.view.contains(&k));
+                    view.place(k, &slice, in_block(&block, 20, &mut returned)).unwrap();
                 }
                 assert_eq!(returned, volume.to_vec().unwrap(), "{pose} as {wanted}");
             }
@@ -217,7 +224,7 @@ fn the_original_volume_test_is_fed_the_same_and_its_labels_come_back() {
             }
         }
         assert!(!labels.contains(&255));
-        preprocessor.place_labels(k, &labels, &mut returned).unwrap();
+        preprocessor.place_labels(k, &labels, &mut returned[k * 6400..][..6400]).unwrap();
     }
     assert_eq!(returned, prediction);
 }
@@ -461,8 +468,9 @@ fn wrong_buffers_are_refused() {
         Preprocessor::new(&config(Input::default()), &flat([3, 2, 2], vec![1.0; 12]), &mut Control::none()).unwrap();
     assert!(preprocessor.slice(2, &mut [0.0; 64 * 64]).is_err());
     assert!(preprocessor.slice(0, &mut [0.0; 63 * 64]).is_err());
-    assert!(preprocessor.place_labels(2, &[0; 64 * 64], &mut [0; 12]).is_err());
-    assert!(preprocessor.place_labels(0, &[0; 64 * 64], &mut [0; 13]).is_err());
-    assert!(preprocessor.place_labels(0, &[0; 63 * 64], &mut [0; 12]).is_err());
-    assert!(preprocessor.place_probabilities(0, &[0.0; 64 * 64], &mut [0.0; 11]).is_err());
+    assert!(preprocessor.place_labels(2, &[0; 64 * 64], &mut [0; 6]).is_err());
+    assert!(preprocessor.place_labels(0, &[0; 64 * 64], &mut [0; 7]).is_err());
+    assert!(preprocessor.place_labels(0, &[0; 63 * 64], &mut [0; 6]).is_err());
+    assert!(preprocessor.place_labels(0, &[0; 64 * 64], &mut [0; 12]).is_err());
+    assert!(preprocessor.place_probabilities(0, &[0.0; 64 * 64], &mut [0.0; 5]).is_err());
 }

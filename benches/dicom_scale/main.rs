@@ -1,7 +1,8 @@
 //! Our side of `compare.py`: makes a long series, reads its headers, decodes it, writes a DICOM SEG. Each call is one process.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use transunet::control::Control;
 use transunet::dicom::{SegOptions, Series, SeriesOptions, scan, write_seg};
 use transunet::labelmap::{Algorithm, Labelmap};
 use transunet::labels::Label;
+use transunet::packed::Packer;
 use transunet::volume::Volume;
 
 #[path = "../common/program.rs"]
@@ -66,7 +68,14 @@ fn write(folder: &Path, out: &Path) -> Result<Value, Box<dyn Error>> {
     let volume = Arc::new(Volume::from_series(Arc::new(open(folder)?)));
     let labels = (1..=LABELS as u8).map(Label::numbered).collect();
     let algorithm = Algorithm { name: "benchmark".into(), version: "1".into() };
-    let labelmap = Labelmap::new(volume, fs::read(folder.join("labels.raw"))?, labels, algorithm)?;
+    // A slice at a time, as the network gives them.
+    let (mut file, mut packer) = (File::open(folder.join("labels.raw"))?, Packer::default());
+    let (mut slice, mut slices) = (vec![0; SIDE * SIDE], Vec::new());
+    for _ in 0..volume.geometry().slices() {
+        file.read_exact(&mut slice)?;
+        slices.push(packer.pack(&slice, SIDE)?);
+    }
+    let labelmap = Labelmap::of_slices(volume, slices, labels, algorithm)?;
     write_seg(&labelmap, out, &SegOptions::default(), &mut Control::none())?;
     Ok(json!({}))
 }

@@ -224,7 +224,7 @@ mod around {
     fn write_dicom_seg(bencher: Bencher) {
         let volume = PLAIN.volume.clone();
         let labels: Vec<Label> = (1..=8).map(Label::numbered).collect();
-        let voxels = (0..volume.geometry().len()).map(|n| (n / 4096 % 9) as u8).collect();
+        let voxels: Vec<u8> = (0..volume.geometry().len()).map(|n| (n / 4096 % 9) as u8).collect();
         let algorithm = Algorithm { name: "parts".into(), version: "1".into() };
         let labelmap = Labelmap::new(volume, voxels, labels, algorithm).unwrap();
         let folder = tempfile::tempdir().unwrap();

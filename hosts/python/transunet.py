@@ -264,6 +264,7 @@ _FUNCTIONS = {
     "segment": (c_int32, [_P, _P, _P, _P, _P, _P]),
     "labelmap_geometry": (c_int32, [_P, _P, _P]),
     "labelmap_voxels": (_P, [_P, _P]),
+    "labelmap_read_slice": (c_int32, [_P, c_uint32, _P, _N, _P]),
     "labelmap_with_voxels": (c_int32, [_P, _P, _N, _P, _P]),
     "labelmap_describe": (_S, [_P]),
     "labelmap_label_count": (_N, [_P]),
@@ -739,12 +740,23 @@ class Labelmap:
 
     @property
     def array(self) -> np.ndarray:
-        """uint8 [slices, rows, columns], 0 = background: the library's own memory, read-only, which the array keeps."""
+        """uint8 [slices, rows, columns], 0 = background: the library's own memory, read-only, which the array keeps.
+
+        A label map holds its slices packed: the first array unpacks them, a byte for each voxel, for as long as it lives.
+        """
         count = c_size_t()
         address = _lib.labelmap_voxels(self._handle, byref(count))
+        if not address:
+            raise MemoryError("no memory for the labels")
         memory: Any = (c_uint8 * count.value).from_address(address)
         memory.handle = self._handle  # lives as long as arrays that show this memory
         return np.frombuffer(memoryview(memory).toreadonly(), np.uint8).reshape(self.geometry.shape)
+
+    def slice(self, k: int) -> np.ndarray:
+        """A new uint8 array [rows, columns] of slice k; only this slice is unpacked."""
+        plane = np.empty(self.geometry.shape[1:], np.uint8)
+        _call(_lib.labelmap_read_slice, self._handle, _number(k, "k"), plane.ctypes.data, plane.size)
+        return plane
 
     @property
     def geometry(self) -> Geometry:

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use libc::c_char;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::ffi::library::transunet_status;
 use crate::ffi::record::{Record, fill, read_or_default};
 use crate::ffi::routes;
 use crate::ffi::text::{json_text, optional_text_in, path_in, transunet_text};
-use crate::ffi::volume::{geometry_json, transunet_geometry};
+use crate::ffi::volume::{geometry_json, slice_out, transunet_geometry};
 use crate::labelmap::Labelmap;
 use crate::picture::{Style, write_contact_sheet};
 use crate::statistics::statistics;
@@ -25,6 +25,8 @@ use crate::statistics::statistics;
 /// One label per voxel on the grid of the volume that was segmented. Immutable.
 pub struct transunet_labelmap {
     labelmap: Arc<Labelmap>,
+    /// All labels, once somebody has asked for them.
+    voxels: OnceLock<Vec<u8>>,
     labels: LabelTexts,
     description: CString,
 }
@@ -107,23 +109,46 @@ pub unsafe extern "C" fn transunet_labelmap_geometry(
     guard(error, || fill(out, || borrow(labelmap, "labelmap")?.labelmap.geometry().try_into()))
 }
 
-/// The labels, borrowed: columns fastest, then rows, then slices; 0 is the background. `*out_count` (may be NULL) gets
-/// their number. NULL and 0 for NULL.
+/// All labels, borrowed until the label map is freed: columns fastest, then rows, then slices; 0 is the background.
+/// `*out_count` (may be NULL) gets their number. A label map holds its slices packed: the first call unpacks them into
+/// memory of the label map, a byte for each voxel, which stays until it is freed; later calls return the same pointer.
+/// transunet_labelmap_read_slice needs no such memory. NULL and 0 for NULL, and where there is no memory for them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_labelmap_voxels(
     labelmap: *const transunet_labelmap,
     out_count: *mut usize,
 ) -> *const u8 {
-    let voxels = labelmap.as_ref().map(|labelmap| labelmap.labelmap.voxels());
+    let mut voxels: &[u8] = &[];
+    guard(ptr::null_mut(), || {
+        voxels = borrow(labelmap, "labelmap")?.voxels()?;
+        Ok(())
+    });
     if !out_count.is_null() {
-        out_count.write(voxels.map_or(0, <[u8]>::len));
+        out_count.write(voxels.len());
     }
-    voxels.map_or(ptr::null(), <[u8]>::as_ptr)
+    if voxels.is_empty() { ptr::null() } else { voxels.as_ptr() }
+}
+
+/// Reads slice `slice` into `out`: rows * columns labels, row by row; `count` is the number of bytes at `out`. Nothing is
+/// promised about `out` on failure. Statuses: INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn transunet_labelmap_read_slice(
+    labelmap: *const transunet_labelmap,
+    slice: u32,
+    out: *mut u8,
+    count: usize,
+    error: *mut *mut transunet_error,
+) -> transunet_status {
+    guard(error, || {
+        let labelmap = &borrow(labelmap, "labelmap")?.labelmap;
+        let out = slice_out(labelmap.geometry(), slice, out, count)?;
+        labelmap.read_slice(slice as usize, out)
+    })
 }
 
 /// A label map like `labelmap` with other voxels, which are copied: what a person has corrected, to be written or
 /// measured. It has no probabilities. `count` must be the number of voxels, every value 0 or that of a label. Free `*out` with
-/// transunet_labelmap_free. Statuses: INVALID_ARGUMENT, OUT_OF_MEMORY.
+/// transunet_labelmap_free. Statuses: INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_labelmap_with_voxels(
     labelmap: *const transunet_labelmap,
@@ -137,15 +162,12 @@ pub unsafe extern "C" fn transunet_labelmap_with_voxels(
         if voxels.is_null() {
             return Err(Error::Argument("voxels is NULL".into()));
         }
-        if count != original.voxels().len() {
-            return Err(Error::Argument(format!("count is {count}, expected {}", original.voxels().len())));
+        if count != original.geometry().len() {
+            return Err(Error::Argument(format!("count is {count}, expected {}", original.geometry().len())));
         }
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(count).map_err(|_| Error::OutOfMemory(format!("no memory for {count} voxels")))?;
-        copy.extend_from_slice(std::slice::from_raw_parts(voxels, count));
         transunet_labelmap::new(Labelmap::new(
             original.source().clone(),
-            copy,
+            std::slice::from_raw_parts(voxels, count),
             original.labels().to_vec(),
             original.algorithm().clone(),
         )?)
@@ -330,6 +352,17 @@ impl transunet_labelmap {
             "geometry": geometry_json(labelmap.geometry()),
             "labels": labelmap.labels(),
         }))?;
-        Ok(transunet_labelmap { labels: LabelTexts::new(labelmap.labels()), description, labelmap: Arc::new(labelmap) })
+        let (labels, voxels) = (LabelTexts::new(labelmap.labels()), OnceLock::new());
+        Ok(transunet_labelmap { labels, description, voxels, labelmap: Arc::new(labelmap) })
+    }
+
+    /// All labels, which stay unpacked from now on.
+    fn voxels(&self) -> Result<&[u8]> {
+        // Of two threads that come first at once both unpack them, and one keeps its own.
+        if self.voxels.get().is_none() {
+            let voxels = self.labelmap.to_vec()?;
+            self.voxels.get_or_init(|| voxels);
+        }
+        Ok(self.voxels.get().map_or(&[], Vec::as_slice))
     }
 }

@@ -201,27 +201,8 @@ pub unsafe extern "C" fn transunet_volume_read_slice(
 ) -> transunet_status {
     guard(error, || {
         let volume = borrow(volume, "volume")?.volume.clone();
-        if out.is_null() {
-            return Err(Error::Argument("out is NULL".into()));
-        }
-        let geometry = volume.geometry();
-        if slice as usize >= geometry.slices() {
-            return Err(Error::Argument(format!(
-                "slice is {slice}, the volume has {} slices, counted from 0",
-                geometry.slices()
-            )));
-        }
-        if count != geometry.slice_len() {
-            return Err(Error::Argument(format!(
-                "count is {count}, expected {} ({} columns of {} rows)",
-                geometry.slice_len(),
-                geometry.columns(),
-                geometry.rows()
-            )));
-        }
-        // The caller's memory may hold anything, which a reference to f32 must not see: every byte is set first.
-        ptr::write_bytes(out, 0, count);
-        volume.read_slice(slice as usize, std::slice::from_raw_parts_mut(out, count))
+        let out = slice_out(volume.geometry(), slice, out, count)?;
+        volume.read_slice(slice as usize, out)
     })
 }
 
@@ -229,6 +210,35 @@ pub unsafe extern "C" fn transunet_volume_read_slice(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_volume_free(volume: *mut transunet_volume) {
     release(volume);
+}
+
+/// Where a caller wants slice `slice` of a grid: `count` values at `out`, set to 0.
+pub(super) unsafe fn slice_out<'a, T: bytemuck::Zeroable>(
+    geometry: &Geometry,
+    slice: u32,
+    out: *mut T,
+    count: usize,
+) -> Result<&'a mut [T]> {
+    if out.is_null() {
+        return Err(Error::Argument("out is NULL".into()));
+    }
+    if slice as usize >= geometry.slices() {
+        return Err(Error::Argument(format!(
+            "slice is {slice}, the volume has {} slices, counted from 0",
+            geometry.slices()
+        )));
+    }
+    if count != geometry.slice_len() {
+        return Err(Error::Argument(format!(
+            "count is {count}, expected {} ({} columns of {} rows)",
+            geometry.slice_len(),
+            geometry.columns(),
+            geometry.rows()
+        )));
+    }
+    // The caller's memory may hold anything, which a reference must not see: every byte is set first.
+    ptr::write_bytes(out, 0, count);
+    Ok(std::slice::from_raw_parts_mut(out, count))
 }
 
 impl transunet_volume {

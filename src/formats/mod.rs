@@ -10,6 +10,7 @@ mod probabilities;
 mod scalar;
 mod segments;
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use flate2::Compression;
@@ -176,6 +177,17 @@ pub fn write_labels(labelmap: &Labelmap, path: &Path) -> Result<()> {
             path.display()
         ))),
     }
+}
+
+/// Writes all labels, `[k, j, i]`.
+fn write_voxels(labelmap: &Labelmap, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    let geometry = labelmap.geometry();
+    let mut labels = vec![0; geometry.slice_len()];
+    for k in 0..geometry.slices() {
+        labelmap.read_slice(k, &mut labels).map_err(io::Error::other)?;
+        out.write_all(&labels)?;
+    }
+    Ok(())
 }
 
 /// Label maps shrink by a factor of 100 at any level; a low one is quick.

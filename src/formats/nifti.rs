@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use nifti::{Endianness, NiftiHeader};
 
 use super::scalar::{Layout, Scalar, Source, open, truncated};
-use super::{COMPRESSION, Scan, grid, lower_name};
+use super::{COMPRESSION, Scan, grid, lower_name, write_voxels};
 use crate::atomic_file;
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, norm};
@@ -269,11 +269,11 @@ pub fn write_labels(labelmap: &Labelmap, path: &Path) -> Result<()> {
         if is_gzip(path) {
             let mut gzip = GzEncoder::new(file, COMPRESSION);
             gzip.write_all(&header)?;
-            gzip.write_all(labelmap.voxels())?;
+            write_voxels(labelmap, &mut gzip)?;
             gzip.finish().map(drop)
         } else {
             file.write_all(&header)?;
-            file.write_all(labelmap.voxels())
+            write_voxels(labelmap, file)
         }
     })
 }

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Component, Path};
 
 use flate2::write::GzEncoder;
 
 use super::nrrd_header::{self, Encoding, Header};
 use super::scalar::{Layout, Source, open, truncated};
-use super::{COMPRESSION, Scan, grid};
+use super::{COMPRESSION, Scan, grid, write_voxels};
 use crate::atomic_file;
 use crate::error::{Error, Result};
 use crate::labelmap::Labelmap;
@@ -94,7 +94,7 @@ pub fn write_labels(labelmap: &Labelmap, keys: Vec<(String, String)>, path: &Pat
     atomic_file::write(path, |file| {
         file.write_all(header.as_bytes())?;
         let mut gzip = GzEncoder::new(file, COMPRESSION);
-        gzip.write_all(labelmap.voxels())?;
+        write_voxels(labelmap, &mut gzip)?;
         gzip.finish().map(drop)
     })
 }

@@ -1,4 +1,4 @@
-//! Class probabilities of a volume as one 4-D NIfTI, written class after class, as the file has them.
+//! Class probabilities of a volume as one 4-D NIfTI, written in the order of the file, class after class.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use crate::geometry::Geometry;
 pub struct ProbabilityWriter {
     path: PathBuf,
     sink: Sink,
-    voxels: usize,
-    classes: usize,
+    /// Values of all classes, and how many of them are written.
+    expected: usize,
     written: usize,
 }
 
@@ -45,36 +45,36 @@ impl ProbabilityWriter {
         } else {
             Sink::Plain(file)
         };
-        let mut writer = ProbabilityWriter { path: path.into(), sink, voxels: geometry.len(), classes, written: 0 };
-        writer.write(&nifti::header(geometry, Content::Probabilities(classes))?)?;
+        let expected = classes * geometry.len();
+        let mut writer = ProbabilityWriter { path: path.into(), sink, expected, written: 0 };
+        writer.put(&nifti::header(geometry, Content::Probabilities(classes))?)?;
         Ok(writer)
     }
 
-    /// Writes the next class: `[k, j, i]`.
-    pub fn write_class(&mut self, volume: &[f32]) -> Result<()> {
-        if self.written == self.classes || volume.len() != self.voxels {
+    /// Writes the next values: `[class, k, j, i]`, as many as the caller has at a time.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        if values.len() > self.expected - self.written {
             return Err(Error::Internal(format!(
-                "probabilities: class {} of {} voxels, expected {} classes of {}",
+                "probabilities: {} values after {}, expected {} in all",
+                values.len(),
                 self.written,
-                volume.len(),
-                self.classes,
-                self.voxels
+                self.expected
             )));
         }
-        for part in volume.chunks(1 << 16) {
+        for part in values.chunks(1 << 16) {
             let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
-            self.write(&bytes)?;
+            self.put(&bytes)?;
         }
-        self.written += 1;
+        self.written += values.len();
         Ok(())
     }
 
     /// Makes the file appear under its name.
     pub fn finish(self) -> Result<()> {
-        if self.written != self.classes {
+        if self.written != self.expected {
             return Err(Error::Internal(format!(
-                "probabilities: {} of {} classes were written",
-                self.written, self.classes
+                "probabilities: {} of {} values were written",
+                self.written, self.expected
             )));
         }
         let failed = |e| Error::io(&self.path, "write", e);
@@ -86,7 +86,7 @@ impl ProbabilityWriter {
         atomic_file::persist(file, &self.path)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let done = match &mut self.sink {
             Sink::Plain(file) => file.write_all(bytes),
             Sink::Gzip(gzip) => gzip.write_all(bytes),

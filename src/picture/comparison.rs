@@ -12,12 +12,13 @@ pub fn comparison(labelmap: &Labelmap, truth: &[u8], slices: usize, tile: usize)
         return Err(Error::Argument(format!("{} labels for a grid of {:?}", truth.len(), geometry.size)));
     }
     let len = geometry.slice_len();
-    let differs = |k: &usize| {
-        let there = truth[k * len..(k + 1) * len].iter().zip(labelmap.slice(*k));
-        there.filter(|(a, b)| a != b).count()
-    };
+    let mut differs = Vec::with_capacity(geometry.slices());
+    labelmap.for_each_slice(|k, labels| {
+        let there = truth[k * len..(k + 1) * len].iter().zip(labels);
+        differs.push(there.filter(|(a, b)| a != b).count());
+    })?;
     let mut shown: Vec<usize> = (0..geometry.slices()).collect();
-    shown.sort_by_key(|k| std::cmp::Reverse(differs(k)));
+    shown.sort_by_key(|&k| std::cmp::Reverse(differs[k]));
     shown.truncate(slices.max(1));
     shown.sort_unstable();
 
@@ -33,7 +34,7 @@ pub fn comparison(labelmap: &Labelmap, truth: &[u8], slices: usize, tile: usize)
     for (n, (&k, image)) in shown.iter().zip(&images).enumerate() {
         let corner = [n * (tile[0] + GAP), 0];
         draw_slice(&mut canvas, corner, tile, image, window);
-        draw_labels(&mut canvas, corner, tile, labelmap, k, 0.35);
+        draw_labels(&mut canvas, corner, tile, labelmap, k, 0.35)?;
         outline(&mut canvas, corner, tile, &truth[k * len..(k + 1) * len], [geometry.columns(), geometry.rows()]);
         draw_marks(&mut canvas, corner, tile, geometry, k);
     }

@@ -85,7 +85,7 @@ fn draw(labelmap: &Labelmap, style: &Style) -> Result<Canvas> {
         },
     });
 
-    let legend = Legend::of(labelmap);
+    let legend = Legend::of(labelmap)?;
     let across = across.min(shown.len());
     let down = shown.len().div_ceil(across);
     let tiles_width = across * tile[0] + (across - 1) * GAP;
@@ -100,7 +100,7 @@ fn draw(labelmap: &Labelmap, style: &Style) -> Result<Canvas> {
     for (n, (&k, image)) in shown.iter().zip(&images).enumerate() {
         let corner = [left + n % across * (tile[0] + GAP), top + n / across * (tile[1] + GAP)];
         draw_slice(&mut canvas, corner, tile, image, window);
-        draw_labels(&mut canvas, corner, tile, labelmap, k, style.opacity);
+        draw_labels(&mut canvas, corner, tile, labelmap, k, style.opacity)?;
         draw_marks(&mut canvas, corner, tile, geometry, k);
     }
     legend.draw(&mut canvas, legend_top, width);
@@ -110,7 +110,7 @@ fn draw(labelmap: &Labelmap, style: &Style) -> Result<Canvas> {
 /// Up to `most` slices, evenly spread over those that have labels; over all when none or too few have.
 fn choose_slices(labelmap: &Labelmap, most: usize) -> Vec<usize> {
     let slices = labelmap.geometry().slices();
-    let labelled: Vec<usize> = (0..slices).filter(|&k| labelmap.slice(k).iter().any(|&label| label != 0)).collect();
+    let labelled: Vec<usize> = (0..slices).filter(|&k| !labelmap.is_empty(k)).collect();
     let (Some(&first), Some(&last)) = (labelled.first(), labelled.last()) else {
         return spread(slices, most);
     };
@@ -195,8 +195,8 @@ fn draw_labels(
     labelmap: &Labelmap,
     k: usize,
     opacity: f32,
-) {
-    let (geometry, labels) = (labelmap.geometry(), labelmap.slice(k));
+) -> Result<()> {
+    let (geometry, labels) = (labelmap.geometry(), labelmap.slice(k)?);
     let mut colors = [[0; 3]; 256];
     for label in labelmap.labels() {
         colors[usize::from(label.value)] = label.rgb();
@@ -221,6 +221,7 @@ fn draw_labels(
             canvas.blend(left + x, top + y, colors[usize::from(label)], opacity);
         }
     }
+    Ok(())
 }
 
 /// Slice number, and where the left and the upper side of the image point in the patient.
@@ -262,11 +263,9 @@ impl<'a> Legend<'a> {
     const SWATCH: usize = 14;
     const APART: usize = 28;
 
-    fn of(labelmap: &'a Labelmap) -> Self {
+    fn of(labelmap: &'a Labelmap) -> Result<Self> {
         let mut counts = [0u64; 256];
-        for &label in labelmap.voxels() {
-            counts[usize::from(label)] += 1;
-        }
+        labelmap.for_each_slice(|_, labels| labels.iter().for_each(|&label| counts[usize::from(label)] += 1))?;
         let (found, missing): (Vec<_>, Vec<_>) =
             labelmap.labels().iter().partition(|label| counts[usize::from(label.value)] > 0);
         let millilitres =
@@ -286,7 +285,7 @@ impl<'a> Legend<'a> {
             [one] => format!("not found: {}", one.name),
             _ => format!("{} of {} labels not found", missing.len(), labelmap.labels().len()),
         });
-        Legend { entries, note, entry_width: Self::SWATCH + 8 + name + 16 + volume + Self::APART }
+        Ok(Legend { entries, note, entry_width: Self::SWATCH + 8 + name + 16 + volume + Self::APART })
     }
 
     fn columns(&self, width: usize) -> usize {

@@ -40,7 +40,7 @@ pub fn judge(run: &Run, model: &Model, listening: bool, control: &mut Control) -
         let case = &run.dataset.cases[index];
         let (found, truth) = validate::compared(run, model, case)?;
         let geometry = found.geometry();
-        let scores = scores(found.voxels(), &truth, geometry, &run.dataset.labels, rules, TOLERANCE)?;
+        let scores = scores(&found.to_vec()?, &truth, geometry, &run.dataset.labels, rules, TOLERANCE)?;
         let picture = comparison(&found, &truth, 3, 300)?;
         cases.push(CaseResult { id: case.id.clone(), scores, picture: Some(picture) });
         keep_extremes(&mut cases);

@@ -28,7 +28,7 @@ pub fn compared(run: &Run, model: &Model, case: &Case) -> Result<(Labelmap, Vec<
     let (volume, mut truth) = case.load()?;
     let found = segment(model, &volume, &SegmentOptions::default(), &mut Control::none()).map_err(|e| e.at(case))?;
     let Some(ignored) = run.recipe.loss.ignore else { return Ok((found, truth)) };
-    let mut voxels = found.voxels().to_vec();
+    let mut voxels = found.to_vec()?;
     for (found, truth) in voxels.iter_mut().zip(&mut truth).filter(|(_, truth)| **truth == ignored) {
         (*found, *truth) = (0, 0);
     }
@@ -44,7 +44,7 @@ pub fn dice(run: &Run, device: &Device, weights: &State, control: &mut Control) 
         control.report(Progress::of(Stage::Validate, n, count))?;
         let case = &run.dataset.cases[case];
         let (found, truth) = compared(run, &model, case)?;
-        cases.push((case.id.clone(), dice_of_labels(found.voxels(), &truth, &run.dataset.labels)));
+        cases.push((case.id.clone(), dice_of_labels(&found.to_vec()?, &truth, &run.dataset.labels)));
     }
     let labels: Vec<Option<f64>> =
         (0..run.dataset.labels.len()).map(|label| mean(cases.iter().filter_map(|(_, dice)| dice[label]))).collect();

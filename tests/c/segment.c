@@ -109,6 +109,7 @@ static void segments(const char *path) {
   transunet_geometry geometry = TRANSUNET_GEOMETRY_INIT;
   transunet_text *figures = NULL;
   const uint8_t *voxels;
+  uint8_t slice[COLUMNS * ROWS];
   size_t count = 0, at;
 
   REFUSED(transunet_segment(model, NULL, NULL, NULL, &labelmap, &error), "volume is NULL");
@@ -134,6 +135,12 @@ static void segments(const char *path) {
   voxels = transunet_labelmap_voxels(labelmap, &count);
   CHECK(count == VOXELS);
   for (at = 0; at < count; at++) CHECK(voxels[at] <= 2);
+  SUCCEEDS(transunet_labelmap_read_slice(labelmap, 1, slice, sizeof slice, &error));
+  CHECK(memcmp(slice, voxels + COLUMNS * ROWS, sizeof slice) == 0);
+  REFUSED(transunet_labelmap_read_slice(labelmap, SLICES, slice, sizeof slice, &error), "the volume has");
+  REFUSED(transunet_labelmap_read_slice(labelmap, 1, slice, sizeof slice - 1, &error), "count is");
+  REFUSED(transunet_labelmap_read_slice(labelmap, 1, NULL, sizeof slice, &error), "out is NULL");
+  REFUSED(transunet_labelmap_read_slice(NULL, 1, slice, sizeof slice, &error), "labelmap is NULL");
   SUCCEEDS(transunet_labelmap_geometry(labelmap, &geometry, &error));
   CHECK(geometry.columns == COLUMNS && geometry.rows == ROWS && geometry.spacing[2] == 3.0);
   SUCCEEDS(transunet_labelmap_statistics(labelmap, NULL, &figures, &error));

@@ -162,6 +162,11 @@ void models_segment(const char *path, const char *ct, const std::filesystem::pat
   // Runtime, model and volume are gone; the label map has what it needs.
   const View<const std::uint8_t> voxels = kept.voxels();
   CHECK(voxels.size() == kept.geometry().voxels() && voxels.data() == kept.voxels().data());
+  std::vector<std::uint8_t> slice(voxels.size() / kept.geometry().size[2]);
+  kept.read_slice(9, slice);
+  CHECK(std::equal(slice.begin(), slice.end(), voxels.begin() + static_cast<std::ptrdiff_t>(9 * slice.size())));
+  slice.pop_back();
+  thrown<Error>(TRANSUNET_STATUS_INVALID_ARGUMENT, [&] { kept.read_slice(0, slice); });
   const auto liver = std::count(voxels.begin(), voxels.end(), kept.labels()[3].value);
   CHECK(liver > 20000 && liver < 30000);
   CHECK(contains(kept.statistics().str(), "\"Liver\"") && contains(std::string(kept.describe()), "\"algorithm\""));

@@ -57,7 +57,9 @@ fn a_label_map_with_rle_is_a_twentieth_of_binary() {
         let path = root.path().join("seg.dcm");
         let options = SegOptions { encoding, compression, ..deterministic() };
         write_seg(&labelmap, &path, &options, &mut Control::none()).unwrap();
-        assert!(Seg::open(&path).unwrap().read(labelmap.geometry(), Overlap::Refuse).unwrap() == labelmap.voxels());
+        assert!(
+            Seg::open(&path).unwrap().read(labelmap.geometry(), Overlap::Refuse).unwrap() == labelmap.to_vec().unwrap()
+        );
         fs::metadata(path).unwrap().len()
     };
     let binary = size(SegEncoding::Binary, SegCompression::None);
@@ -99,16 +101,15 @@ fn forms_of_eight_organs_on_three_hundred_slices() {
     let labelmap = abdomen(300);
     // As sure as a network is: soft edges a few voxels wide.
     let mut fractions = FractionsWriter::create(labelmap.geometry()).unwrap();
+    let voxels = labelmap.to_vec().unwrap();
     for label in 1..9u8 {
-        let voxels = labelmap.voxels();
         let soft = |at: usize| {
             let near = (at.saturating_sub(3)..voxels.len().min(at + 4)).filter(|&n| voxels[n] == label).count();
             near as f32 / 7.0
         };
-        fractions.write_label(&(0..voxels.len()).map(soft).collect::<Vec<f32>>()).unwrap();
+        fractions.write(&(0..voxels.len()).map(soft).collect::<Vec<f32>>()).unwrap();
     }
-    let copy =
-        labelmap_of(series_on(labelmap.geometry().clone()), labelmap.voxels().to_vec(), labelmap.labels().to_vec());
+    let copy = labelmap_of(series_on(labelmap.geometry().clone()), voxels, labelmap.labels().to_vec());
     let likely = copy.with_fractions(fractions.finish()).unwrap();
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("seg.dcm");

@@ -58,13 +58,21 @@ class Labelmap {
 
   [[nodiscard]] Geometry geometry() const { return detail::geometry(get(), transunet_labelmap_geometry); }
 
-  /// The labels where they lie: columns fastest, then rows, then slices; 0 is the background. Live as long as the label map.
+  /// All labels: columns fastest, then rows, then slices; 0 is the background. The first call unpacks them, a byte for each
+  /// voxel, into memory of the label map, where they stay as long as it lives. Empty where there is no memory for them.
   [[nodiscard]] View<const std::uint8_t> voxels() const & noexcept {
     std::size_t count = 0;
     const std::uint8_t *data = transunet_labelmap_voxels(get(), &count);
     return {data, count};
   }
   View<const std::uint8_t> voxels() && = delete;
+
+  /// Reads slice `slice` into `out`: rows * columns labels, row by row; unpacks nothing else.
+  void read_slice(std::uint32_t slice, View<std::uint8_t> out) const {
+    detail::run([&](transunet_error **error) {
+      return transunet_labelmap_read_slice(get(), slice, out.data(), out.size(), error);
+    });
+  }
 
   /// Foreground labels in order of value, whether or not a voxel has them.
   [[nodiscard]] std::vector<Label> labels() const {

@@ -127,12 +127,16 @@ fn contours(
 ) -> Result<Vec<InMemDicomObject>> {
     let geometry = labelmap.geometry();
     let mut of_rois: Vec<Vec<InMemDicomObject>> = vec![Vec::new(); rois.len()];
+    let mut labels = vec![0; geometry.slice_len()];
     for k in 0..geometry.slices() {
         control.report(Progress::of(Stage::Write, k, geometry.slices()))?;
-        let mut present = [false; 256];
-        labelmap.slice(k).iter().for_each(|&value| present[usize::from(value)] = true);
-        for (label, contours) in rois.iter().zip(&mut of_rois).filter(|(label, _)| present[usize::from(label.value)]) {
-            for outline in outlines(labelmap.slice(k), geometry.columns(), label.value) {
+        if labelmap.is_empty(k) {
+            continue;
+        }
+        labelmap.read_slice(k, &mut labels)?;
+        for (label, contours) in rois.iter().zip(&mut of_rois).filter(|(label, _)| labelmap.is_present(label.value, k))
+        {
+            for outline in outlines(&labels, geometry.columns(), label.value) {
                 let number = contours.len() + 1;
                 contours.push(contour(made, k, &outline, number));
             }
@@ -224,7 +228,9 @@ fn fingerprint(labelmap: &Labelmap, options: &SegOptions) -> Result<[u8; 32]> {
         (labelmap.geometry().affine(), options.created.map(|created| created.to_string())),
     );
     let words = serde_json::to_vec(&words).map_err(|error| Error::Internal(error.to_string()))?;
-    Ok(Sha256::new().chain_update(words).chain_update(labelmap.voxels()).finalize().into())
+    let mut hash = Sha256::new().chain_update(words);
+    labelmap.for_each_slice(|_, labels| hash.update(labels))?;
+    Ok(hash.finalize().into())
 }
 
 fn write(object: InMemDicomObject, path: &Path) -> Result<()> {

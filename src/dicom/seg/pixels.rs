@@ -26,15 +26,16 @@ impl Pixels<'_> {
         let length = self.plan.native_bytes().next_multiple_of(2);
         out.write_all(&element(tags::PIXEL_DATA, *b"OB", length as u32)).map_err(&failed)?;
         let frames = &self.plan.frames;
-        let (mut packer, mut bytes) = (BitPacker::default(), vec![0; self.labelmap.geometry().slice_len()]);
+        let (mut packer, mut pixels) = (BitPacker::default(), vec![0; self.labelmap.geometry().slice_len()]);
         for (done, frame) in frames.iter().enumerate() {
             control.report(Progress::of(Stage::Write, done, frames.len()))?;
             if let (Values::Mask, Some(segment)) = (self.plan.values, frame.segment) {
-                packer.pack(self.labelmap.slice(frame.slice), self.plan.segments[segment].value);
+                self.labelmap.read_slice(frame.slice, &mut pixels)?;
+                packer.pack(&pixels, self.plan.segments[segment].value);
                 packer.drain_to(out).map_err(&failed)?;
             } else {
-                self.fill(frame, &mut bytes)?;
-                out.write_all(&bytes).map_err(&failed)?;
+                self.fill(frame, &mut pixels)?;
+                out.write_all(&pixels).map_err(&failed)?;
             }
         }
         if matches!(self.plan.values, Values::Mask) {
@@ -72,7 +73,6 @@ impl Pixels<'_> {
 
     /// One byte for each pixel of a frame.
     fn fill(&self, frame: &Frame, out: &mut [u8]) -> Result<()> {
-        let labels = self.labelmap.slice(frame.slice);
         let mut bytes = [0; 256];
         match (self.plan.values, frame.segment) {
             (Values::Probability(fractions), Some(segment)) => {
@@ -86,7 +86,8 @@ impl Pixels<'_> {
             (_, Some(segment)) => bytes[usize::from(self.plan.segments[segment].value)] = 255,
             (_, None) => {}
         }
-        out.iter_mut().zip(labels).for_each(|(out, &label)| *out = bytes[usize::from(label)]);
+        self.labelmap.read_slice(frame.slice, out)?;
+        out.iter_mut().for_each(|pixel| *pixel = bytes[usize::from(*pixel)]);
         Ok(())
     }
 }

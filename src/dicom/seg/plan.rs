@@ -156,20 +156,12 @@ pub fn segments(labelmap: &Labelmap) -> Result<Vec<&Label>> {
 /// The frames that have voxels. A label map without any gets one empty frame of the first segment, since Number of
 /// Frames is at least 1 (PS3.3 section C.7.6.6) and readers refuse an object without pixel data.
 fn frames(labelmap: &Labelmap, segments: &[&Label], values: Values) -> Vec<Frame> {
-    let present: Vec<[bool; 256]> = (0..labelmap.geometry().slices())
-        .map(|k| match values {
-            Values::Probability(fractions) => std::array::from_fn(|value| fractions.is_present(value as u8, k)),
-            _ => {
-                let mut present = [false; 256];
-                for &value in labelmap.slice(k) {
-                    present[usize::from(value)] = true;
-                }
-                present
-            }
-        })
-        .collect();
-    let occupied = |k: usize| segments.iter().any(|label| present[k][usize::from(label.value)]);
-    let mut slices: Vec<usize> = (0..present.len()).filter(|&k| occupied(k)).collect();
+    let present = |label: &Label, k: usize| match values {
+        Values::Probability(fractions) => fractions.is_present(label.value, k),
+        _ => labelmap.is_present(label.value, k),
+    };
+    let occupied = |k: usize| segments.iter().any(|label| present(label, k));
+    let mut slices: Vec<usize> = (0..labelmap.geometry().slices()).filter(|&k| occupied(k)).collect();
     let numbers = matches!(values, Values::Numbers);
     let empty = slices.is_empty();
     if empty {
@@ -182,7 +174,7 @@ fn frames(labelmap: &Labelmap, segments: &[&Label], values: Values) -> Vec<Frame
     let mut frames = Vec::new();
     for (segment, label) in segments.iter().enumerate() {
         for (slice, position) in slices.iter().copied().zip(1..) {
-            if present[slice][usize::from(label.value)] {
+            if present(label, slice) {
                 frames.push(Frame { segment: Some(segment), slice, position });
             }
         }
@@ -203,10 +195,10 @@ fn fingerprint(labelmap: &Labelmap, series: &Series, options: &SegOptions, value
         (options.encoding.to_string(), options.compression.to_string()),
     );
     let words = serde_json::to_vec(&words).map_err(|error| Error::Internal(error.to_string()))?;
-    let hash = Sha256::new().chain_update(words).chain_update(labelmap.voxels());
-    let hash = match values {
-        Values::Probability(fractions) => hash.chain_update(fractions.digest()),
-        _ => hash,
-    };
+    let mut hash = Sha256::new().chain_update(words);
+    labelmap.for_each_slice(|_, labels| hash.update(labels))?;
+    if let Values::Probability(fractions) = values {
+        hash.update(fractions.digest());
+    }
     Ok(hash.finalize().into())
 }

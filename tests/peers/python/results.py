@@ -161,6 +161,8 @@ def check_views(_):
     array = labels.array
     assert array.dtype == np.uint8 and array.shape == labels.geometry.shape == VOLUME.geometry.shape
     assert np.shares_memory(array, labels.array), "the library's own memory"
+    assert all((labels.slice(k) == plane).all() for k, plane in enumerate(array))
+    refused("slice is", labels.slice, len(array))
     raises(ValueError, "", array.setflags, write=True)
     raises(ValueError, "", array.__setitem__, 0, 1)
     part = array[3:5, ::2]
