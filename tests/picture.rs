@@ -41,7 +41,7 @@ fn block(geometry: Geometry) -> Labelmap {
     let index = |at: usize| (at % columns, at / columns % rows, at / columns / rows);
     let image = (0..geometry.len()).map(|at| (index(at).0 * 10 + index(at).2) as f32).collect();
     let inside = |(i, j, k)| (2..6).contains(&i) && (1..3).contains(&j) && (4..6).contains(&k);
-    let voxels = (0..geometry.len()).map(|at| u8::from(inside(index(at)))).collect();
+    let voxels: Vec<u8> = (0..geometry.len()).map(|at| u8::from(inside(index(at)))).collect();
     let volume = Volume::from_memory(geometry, image, "memory").unwrap();
     let labels = vec![label(1, "Block", [250, 10, 20]), label(2, "Nowhere", [10, 250, 20])];
     Labelmap::new(Arc::new(volume), voxels, labels, algorithm()).unwrap()
