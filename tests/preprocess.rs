@@ -95,6 +95,8 @@ fn every_pose_is_seen_in_the_wanted_frame_and_labels_return_to_their_place() {
                     let cosine = dot(view.geometry().direction[axis], towards(letter));
                     assert!(cosine > 0.9, "{pose} as {wanted}: axis {axis} has cosine {cosine}");
                 }
+                let covered: Vec<usize> = view.blocks().into_iter().flat_map(|block| block.volume).collect();
+                assert_eq!(covered, [0, 1, 2], "{pose} as {wanted}: blocks in the volume's order");
                 let [columns, rows, slices] = view.geometry().size;
                 let mut returned = vec![0.0; 60];
                 for k in 0..slices {

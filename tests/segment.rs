@@ -16,8 +16,11 @@ use transunet::error::Error;
 use transunet::formats;
 use transunet::geometry::Geometry;
 use transunet::infer::{SegmentOptions, segment};
+use transunet::labelmap::{Algorithm, Labelmap};
+use transunet::labels::Label;
 use transunet::model::Model;
 use transunet::network::Architecture;
+use transunet::packed::{PackedSlice, Packer};
 use transunet::volume::Volume;
 use transunet::weights::Precision;
 
@@ -244,4 +247,38 @@ fn a_label_map_survives_its_file() {
         let voxels = read.to_vec().unwrap();
         assert!(voxels.iter().zip(labels.to_vec().unwrap()).all(|(read, label)| *read == f32::from(label)), "{name}");
     }
+}
+
+#[test]
+fn a_label_map_gives_its_slices_back_and_refuses_those_that_do_not_fit() {
+    let source = waves([5, 4, 3]);
+    let labels = vec![Label::numbered(1), Label::numbered(2)];
+    let algorithm = || Algorithm { name: "test".into(), version: "1".into() };
+    let voxels: Vec<u8> = (0..60).map(|at| if at < 20 { 0 } else { at % 7 / 3 }).collect();
+    let map = Labelmap::new(source.clone(), &voxels, labels.clone(), algorithm()).unwrap();
+    assert_eq!(map.to_vec().unwrap(), voxels);
+    let mut next = 0;
+    map.for_each_slice(|k, slice| {
+        assert_eq!((k, slice), (next, &voxels[k * 20..][..20]));
+        assert_eq!(map.is_empty(k), k == 0);
+        (0..=255).for_each(|value| assert_eq!(map.is_present(value, k), slice.contains(&value)));
+        next += 1;
+    })
+    .unwrap();
+    assert_eq!(next, 3);
+    assert!(map.slice(3).is_err() && map.read_slice(0, &mut [0; 19]).is_err());
+    assert!(!map.is_present(1, 3) && map.is_empty(3));
+
+    let mut packer = Packer::default();
+    let mut ones = |sizes: &[usize]| -> Vec<PackedSlice> {
+        sizes.iter().map(|&pixels| packer.pack(&vec![1; pixels], 5).unwrap()).collect()
+    };
+    let of = |slices| Labelmap::of_slices(source.clone(), slices, labels.clone(), algorithm());
+    assert_eq!(of(ones(&[20; 3])).unwrap().to_vec().unwrap(), [1; 60]);
+    for wrong in [&[20; 2][..], &[20; 4], &[20, 15, 20]] {
+        assert!(of(ones(wrong)).is_err(), "slices of {wrong:?} pixels");
+    }
+    let mut unfinished = ones(&[20; 2]);
+    unfinished.push(PackedSlice::default());
+    assert!(of(unfinished).is_err());
 }
