@@ -15,8 +15,9 @@ use transunet::model::Model;
 use transunet::network::initial_values;
 use transunet::train::checkpoint;
 use transunet::train::config::TrainConfig;
-use transunet::train::run::run;
-use transunet::train::validate::compared;
+use transunet::train::learner::Step;
+use transunet::train::run::{Witness, run};
+use transunet::train::validate::{Validation, compared, dice};
 
 /// What a run is called with and what it leaves.
 trait Runs {
@@ -231,6 +232,37 @@ fn stopped_within_a_validation_it_makes_it_again() {
     std::fs::remove_file(set.at("part/model.safetensors")).unwrap();
     let last = train("part", true, Some(13));
     assert_eq!((last.stopped, last.steps, model("part")), (true, 12, 0));
+}
+
+/// The best validation of a run.
+#[derive(Default)]
+struct Seen(Option<Validation>);
+
+impl Witness for Seen {
+    fn step(&mut self, _: u64, _: f64, _: &Step, _: f64) -> transunet::Result<()> {
+        Ok(())
+    }
+
+    fn validation(&mut self, _: u64, _: f64, validation: &Validation, best: bool) -> transunet::Result<()> {
+        if best {
+            self.0 = Some(validation.clone());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn the_saved_model_is_the_one_that_validated_best() {
+    let set = Set::new();
+    for (output, more) in [("learned", "average: 0\n"), ("averaged", "average: 0.5\n")] {
+        let device = Device::open(DeviceChoice::Cpu).unwrap();
+        let config = TrainConfig::read(&set.config(output, more)).unwrap();
+        let plan = config.resolve(&set.at(""), &device, &mut Control::none()).unwrap();
+        let mut seen = Seen::default();
+        run(&plan, &device, false, &mut seen, &mut Control::none()).unwrap();
+        let model = Model::load(&device, &set.at(output).join("best.safetensors")).unwrap();
+        assert_eq!(Some(dice(&plan, &model, &mut Control::none()).unwrap()), seen.0, "{output}");
+    }
 }
 
 #[test]

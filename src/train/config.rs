@@ -208,7 +208,7 @@ impl TrainConfig {
             // The data are in main memory, a GPU's step is not.
             Some(memory) if self.batch.is_none() => {
                 let data = if device.is_gpu() { 0 } else { cache.min(memory / 4) };
-                plan::batch(recipe, &architecture, memory / 4 * 3 - data)?
+                plan::batch(recipe, &architecture, memory / 4 * 3 - data, device.is_gpu())?
             }
             _ => recipe,
         };

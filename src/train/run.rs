@@ -229,14 +229,16 @@ impl Course<'_> {
 
     /// Validates the state, keeps it if it is the best so far, and returns its Dice.
     fn validate(&mut self, witness: &mut dyn Witness, control: &mut Control) -> Result<f64> {
-        let found = validate::dice(self.run, self.device, &self.learner.weights()?, control)?;
+        let model = bundle(self.run, self.device, self.learner.weights()?)?;
+        let found = validate::dice(self.run, &model, control)?;
         let step = self.standing.step;
         let best = self.standing.best.is_none_or(|best| found.mean_dice > best.dice);
         if best {
-            bundle(self.run, self.device, self.learner.weights()?)?
-                .save(&self.run.output.join(BEST), self.run.precision)?;
+            model.save(&self.run.output.join(BEST), self.run.precision)?;
             self.standing.best = Some(Best { step, dice: found.mean_dice });
         }
+        // Before the checkpoint, which takes a copy of everything.
+        drop(model);
         self.standing.validated = step;
         self.journal.validation(step, self.epoch(), &found, best)?;
         if best {
@@ -329,7 +331,7 @@ fn begin(run: &Run, device: &Device) -> Result<Box<dyn Learner>> {
 }
 
 /// The model of some weights, described.
-pub(super) fn bundle(run: &Run, device: &Device, mut weights: State) -> Result<Model> {
+fn bundle(run: &Run, device: &Device, mut weights: State) -> Result<Model> {
     Model::with_values(device, run.model.clone(), |name, _| {
         weights.remove(name).ok_or_else(|| Error::Internal(format!("{name} was not learned")))
     })

@@ -1,11 +1,8 @@
 //! Validation on whole volumes: every validation case segmented as a user would, compared with its labels.
 
 use super::config::Run;
-use super::learner::State;
-use super::run::bundle;
 use crate::control::{Control, Progress, Stage};
 use crate::data::Case;
-use crate::device::Device;
 use crate::error::Result;
 use crate::infer::{SegmentOptions, segment};
 use crate::labelmap::Labelmap;
@@ -35,15 +32,14 @@ pub fn compared(run: &Run, model: &Model, case: &Case) -> Result<(Labelmap, Vec<
     Ok((Labelmap::new(volume, voxels, found.labels().to_vec(), found.algorithm().clone())?, truth))
 }
 
-/// Segments all validation cases with `weights`.
-pub fn dice(run: &Run, device: &Device, weights: &State, control: &mut Control) -> Result<Validation> {
-    let model = bundle(run, device, weights.clone())?;
+/// Segments all validation cases with `model`.
+pub fn dice(run: &Run, model: &Model, control: &mut Control) -> Result<Validation> {
     let count = run.parts.validation.len();
     let mut cases = Vec::with_capacity(count);
     for (n, &case) in run.parts.validation.iter().enumerate() {
         control.report(Progress::of(Stage::Validate, n, count))?;
         let case = &run.dataset.cases[case];
-        let (found, truth) = compared(run, &model, case)?;
+        let (found, truth) = compared(run, model, case)?;
         cases.push((case.id.clone(), dice_of_labels(&found.to_vec()?, &truth, &run.dataset.labels)));
     }
     let labels: Vec<Option<f64>> =
