@@ -68,7 +68,8 @@ impl Model {
         self
     }
 
-    /// Writes a bundle; the file appears whole or not at all.
+    /// Writes a bundle; the file appears whole or not at all. The weights of a loaded model are read from its file again: one
+    /// that was written over since is refused, one that was replaced does not matter.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
         let mut bundle = BundleWriter::create(path, &self.config, precision)?;
         self.device.watch(|| self.network.visit(&mut |name, values| bundle.put(name, values)))?;

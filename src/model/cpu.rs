@@ -23,10 +23,11 @@ pub(super) struct OnCpu {
 /// The weights as they are saved; the engine's are folded and packed.
 #[derive(Debug)]
 enum Origin {
-    /// Read again where they are asked for, so that they are not held twice.
+    /// Read again where they are asked for, so that they are not held twice; `sums` show whether the file still has them.
     File {
         checkpoint: Checkpoint,
         compat: bool,
+        sums: BTreeMap<String, u32>,
     },
     Values(BTreeMap<String, Vec<f32>>),
 }
@@ -34,7 +35,16 @@ enum Origin {
 impl Origin {
     fn read(&self, name: &str, architecture: &Architecture) -> Result<Vec<f32>> {
         match self {
-            Origin::File { checkpoint, compat } => checkpoint.read_for(name, architecture, *compat),
+            Origin::File { checkpoint, compat, sums } => {
+                let values = checkpoint.read_for(name, architecture, *compat)?;
+                if sums.get(name) != Some(&sum(&values)) {
+                    return Err(Error::WeightsFormat(format!(
+                        "{}: {name} is not what it was when the model was loaded: the file was written over since",
+                        checkpoint.path().display()
+                    )));
+                }
+                Ok(values)
+            }
             Origin::Values(values) => {
                 values.get(name).cloned().ok_or_else(|| Error::Internal(format!("{name} is missing")))
             }
@@ -42,12 +52,20 @@ impl Origin {
     }
 }
 
+fn sum(values: &[f32]) -> u32 {
+    crc32fast::hash(bytemuck::cast_slice(values))
+}
+
 impl OnCpu {
     /// The network of a checkpoint that fits `architecture`.
     pub fn load(architecture: Architecture, checkpoint: Checkpoint, compat: bool) -> Result<Self> {
-        let network = OnCpu { architecture, origin: Origin::File { checkpoint, compat }, engine: OnceLock::new() };
-        network.engine()?;
-        Ok(network)
+        let mut sums = BTreeMap::new();
+        let engine = Engine::new(&architecture, Isa::fastest(), |name, _| {
+            let values = checkpoint.read_for(name, &architecture, compat)?;
+            sums.insert(name.to_owned(), sum(&values));
+            Ok(values)
+        })?;
+        Ok(OnCpu { architecture, origin: Origin::File { checkpoint, compat, sums }, engine: engine.into() })
     }
 
     /// The network of values that `read(name, shape)` returns; packed once it is used, since many are only saved.
