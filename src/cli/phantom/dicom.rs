@@ -1,123 +1,26 @@
-//! The phantom as a series of CT images (DICOM PS3.3 A.3).
+//! The phantom as a series of DICOM images.
 
 use std::path::{Path, PathBuf};
 
-use ::dicom::core::{DataElement, PrimitiveValue, Tag, VR, dicom_value};
-use ::dicom::dictionary_std::{tags, uids};
-use ::dicom::object::{FileMetaTableBuilder, InMemDicomObject};
-use sha2::{Digest, Sha256};
 use transunet::{Error, Result, atomic_file};
 
 use super::Phantom;
-
-/// Stored values are HU + 1024, 12 bits.
-const INTERCEPT: i16 = -1024;
+use super::image::{INTERCEPT, image};
 
 /// Writes `slice-001.dcm` and so on into `folder`, which exists; the same phantom always gives the same bytes.
 pub fn write_series(phantom: &Phantom, folder: &Path) -> Result<Vec<PathBuf>> {
-    (0..phantom.geometry.slices())
-        .map(|k| {
+    let Phantom { seed, geometry, voxels, .. } = phantom;
+    let slices = voxels.chunks_exact(geometry.slice_len()).enumerate();
+    slices
+        .map(|(k, slice)| {
             let path = folder.join(format!("slice-{:03}.dcm", k + 1));
-            write_slice(phantom, k, &path)?;
+            let stored = slice.iter().map(|&hu| (hu - INTERCEPT) as u16).collect();
+            let mut bytes = Vec::new();
+            image(*seed, geometry, k, stored)?
+                .write_all(&mut bytes)
+                .map_err(|e| Error::Internal(format!("{}: {e}", path.display())))?;
+            atomic_file::write(&path, |out| out.write_all(&bytes))?;
             Ok(path)
         })
         .collect()
-}
-
-fn write_slice(phantom: &Phantom, k: usize, path: &Path) -> Result<()> {
-    let broken = |e: &dyn std::fmt::Display| Error::Internal(format!("{}: {e}", path.display()));
-    let uid = uid(phantom.seed, &format!("image {k}"));
-    let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)
-        .media_storage_sop_class_uid(uids::CT_IMAGE_STORAGE)
-        .media_storage_sop_instance_uid(&uid);
-    let file = image(phantom, k, &uid).with_meta(meta).map_err(|e| broken(&e))?;
-    let mut bytes = Vec::new();
-    file.write_all(&mut bytes).map_err(|e| broken(&e))?;
-    atomic_file::write(path, |out| out.write_all(&bytes))
-}
-
-fn image(phantom: &Phantom, k: usize, uid_of_image: &str) -> InMemDicomObject {
-    let Phantom { seed, geometry, voxels, .. } = phantom;
-    let [columns, rows] = [geometry.columns(), geometry.rows()].map(|n| n as u16);
-    let position = geometry.position([0.0, 0.0, k as f64]);
-    let stored: Vec<u16> =
-        voxels[k * geometry.slice_len()..][..geometry.slice_len()].iter().map(|&hu| (hu - INTERCEPT) as u16).collect();
-
-    let mut image = InMemDicomObject::new_empty();
-    let mut text = |tag: Tag, vr: VR, value: &str| {
-        image.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
-    };
-    text(tags::SOP_CLASS_UID, VR::UI, uids::CT_IMAGE_STORAGE);
-    text(tags::SOP_INSTANCE_UID, VR::UI, uid_of_image);
-    text(tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\AXIAL");
-    for (tag, vr) in [
-        (tags::ACCESSION_NUMBER, VR::SH),
-        (tags::REFERRING_PHYSICIAN_NAME, VR::PN),
-        (tags::PATIENT_BIRTH_DATE, VR::DA),
-        (tags::POSITION_REFERENCE_INDICATOR, VR::LO),
-    ] {
-        text(tag, vr, "");
-    }
-    for tag in [tags::STUDY_DATE, tags::SERIES_DATE, tags::ACQUISITION_DATE, tags::CONTENT_DATE] {
-        text(tag, VR::DA, "20260101");
-    }
-    for tag in [tags::STUDY_TIME, tags::SERIES_TIME, tags::ACQUISITION_TIME, tags::CONTENT_TIME] {
-        text(tag, VR::TM, "120000");
-    }
-    text(tags::STUDY_ID, VR::SH, "1");
-    text(tags::MODALITY, VR::CS, "CT");
-    text(tags::BODY_PART_EXAMINED, VR::CS, "ABDOMEN");
-    text(tags::MANUFACTURER, VR::LO, "TransUNet");
-    text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "phantom");
-    text(tags::DEVICE_SERIAL_NUMBER, VR::LO, "1");
-    text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"));
-    text(tags::STUDY_DESCRIPTION, VR::LO, "TransUNet demo");
-    text(tags::SERIES_DESCRIPTION, VR::LO, "Synthetic abdomen");
-    text(tags::PATIENT_NAME, VR::PN, "Phantom^TransUNet");
-    text(tags::PATIENT_ID, VR::LO, &format!("PHANTOM-{seed}"));
-    text(tags::PATIENT_SEX, VR::CS, "O");
-    text(tags::PATIENT_POSITION, VR::CS, "HFS");
-    text(tags::STUDY_INSTANCE_UID, VR::UI, &uid(*seed, "study"));
-    text(tags::SERIES_INSTANCE_UID, VR::UI, &uid(*seed, "series"));
-    text(tags::FRAME_OF_REFERENCE_UID, VR::UI, &uid(*seed, "frame of reference"));
-    text(tags::SERIES_NUMBER, VR::IS, "1");
-    text(tags::ACQUISITION_NUMBER, VR::IS, "1");
-    text(tags::INSTANCE_NUMBER, VR::IS, &(k + 1).to_string());
-    text(tags::KVP, VR::DS, "120");
-    text(tags::SLICE_THICKNESS, VR::DS, &geometry.spacing[2].to_string());
-    text(tags::PIXEL_SPACING, VR::DS, &decimals(&[geometry.spacing[1], geometry.spacing[0]]));
-    text(tags::IMAGE_POSITION_PATIENT, VR::DS, &decimals(&position));
-    text(tags::IMAGE_ORIENTATION_PATIENT, VR::DS, &decimals(geometry.direction[..2].as_flattened()));
-    text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2");
-    text(tags::RESCALE_INTERCEPT, VR::DS, &INTERCEPT.to_string());
-    text(tags::RESCALE_SLOPE, VR::DS, "1");
-    text(tags::RESCALE_TYPE, VR::LO, "HU");
-    text(tags::WINDOW_CENTER, VR::DS, "40");
-    text(tags::WINDOW_WIDTH, VR::DS, "400");
-    for (tag, value) in [
-        (tags::SAMPLES_PER_PIXEL, 1),
-        (tags::ROWS, rows),
-        (tags::COLUMNS, columns),
-        (tags::BITS_ALLOCATED, 16),
-        (tags::BITS_STORED, 12),
-        (tags::HIGH_BIT, 11),
-        (tags::PIXEL_REPRESENTATION, 0),
-    ] {
-        image.put(DataElement::new(tag, VR::US, dicom_value!(U16, [value])));
-    }
-    image.put(DataElement::new(tags::PIXEL_DATA, VR::OW, PrimitiveValue::U16(stored.into())));
-    image
-}
-
-/// Decimal strings, each at most 16 characters (PS3.5 6.2).
-fn decimals(values: &[f64]) -> String {
-    values.iter().map(|value| ((value * 1e6).round() / 1e6).to_string()).collect::<Vec<_>>().join("\\")
-}
-
-/// A UID from a hash, below the root for UUIDs (PS3.5 B.2).
-fn uid(seed: u64, what: &str) -> String {
-    let hash = Sha256::digest(format!("transunet phantom {seed} {what}"));
-    let number = hash.iter().take(16).fold(0u128, |number, &byte| number << 8 | u128::from(byte));
-    format!("2.25.{number}")
 }

@@ -4,6 +4,7 @@
 
 mod anatomy;
 mod dicom;
+mod image;
 
 use transunet::geometry::Geometry;
 use transunet::labels::{Code, Label};
