@@ -1,6 +1,7 @@
 //! The parts of a run and the machine's limits beside them: `cargo bench --bench parts [-- FILTER]`.
 //!
 //! Arithmetic is in FLOP/s, to be held against `limits::arithmetic`; what moves bytes is in B/s, against `limits::memory`.
+//! Both the limit and the whole network are timed with each instruction set that the processor has, layers with the fastest.
 //! Convolutions count the operations of the plain sum, which Winograd's tiles need fewer than.
 
 #[path = "../common/series.rs"]
@@ -61,9 +62,8 @@ mod limits {
         }
     }
 
-    #[divan::bench]
-    fn arithmetic(bencher: Bencher) {
-        let isa = Isa::fastest();
+    #[divan::bench(args = Isa::available())]
+    fn arithmetic(bencher: Bencher, isa: Isa) {
         let threads = rayon::current_num_threads();
         bencher.counter(ItemsCount::new(threads * STEPS * SUMS * isa.lanes() * 2)).bench(|| {
             parallel::each(threads, |_| {
@@ -143,10 +143,10 @@ mod network {
     }
 
     /// All of it: 29.2 G multiplications and additions.
-    #[divan::bench]
-    fn whole(bencher: Bencher) {
+    #[divan::bench(args = Isa::available())]
+    fn whole(bencher: Bencher, isa: Isa) {
         let of = Architecture::r50_vit_b16(224, 9);
-        let engine = Engine::new(&of, Isa::fastest(), |name, shape| Ok(initial_values(1, name, shape))).unwrap();
+        let engine = Engine::new(&of, isa, |name, shape| Ok(initial_values(1, name, shape))).unwrap();
         let pixels = noise(224 * 224);
         bencher.counter(ItemsCount::new(2 * 29_200_000_000u64)).bench_local(|| {
             engine.forward(&pixels, [1, 1, 224, 224], None, |_, logits| _ = black_box(logits)).unwrap();
