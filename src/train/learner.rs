@@ -202,7 +202,7 @@ impl<B: Learns> Learner for OnDevice<B> {
     }
 
     fn weights(&self) -> Result<State> {
-        // They are asked for to do something else with them, which needs memory of its own.
+        // What is done with them needs memory of its own.
         self.memory.clear();
         let named = match &self.average {
             Some(average) => average.values.clone(),
@@ -213,6 +213,7 @@ impl<B: Learns> Learner for OnDevice<B> {
     }
 
     fn state(&self) -> Result<State> {
+        self.memory.clear();
         let mut state: State =
             self.student()?.values().into_iter().map(|(name, value)| (name, to_vec(value))).collect();
         let moments = self.optimizer.state.iter().map(|(name, value)| (format!("{OPTIMIZER}{name}"), value.clone()));
