@@ -531,7 +531,8 @@ typedef struct transunet_train_options {
 #define TRANSUNET_DEVICE_CPU 1
 
 /**
- * An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back.
+ * An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening one loads NVRTC and, where
+ * CUDA_PATH does not name the CUDA headers, sets it for the process (docs/gpu.md).
  */
 #define TRANSUNET_DEVICE_CUDA 2
 

@@ -170,9 +170,7 @@ impl Device {
             .into_iter()
             .nth(index as usize)
             .ok_or_else(|| refuse(format!("there are {count} cards, counted from 0")))?;
-        if let Some(missing) = cuda_probe::missing_toolkit() {
-            return Err(refuse(missing));
-        }
+        cuda_probe::hand_over_toolkit().map_err(refuse)?;
         let burn = cuda_device(index as usize).map_err(refuse)?;
         let device = Device {
             place: Place::Gpu(burn.clone()),

@@ -204,8 +204,9 @@ fn broken_cuda_never_ends_the_process() {
         place
     };
     let headers = folder.join("toolkit");
-    fs::create_dir_all(headers.join("include")).unwrap();
+    fs::create_dir_all(headers.join("include/crt")).unwrap();
     fs::write(headers.join("include/cuda_runtime.h"), "").unwrap();
+    fs::write(headers.join("include/crt/mma.h"), "").unwrap();
     let nowhere = folder.join("nowhere");
 
     let none = folder.join("none");
@@ -219,7 +220,7 @@ fn broken_cuda_never_ends_the_process() {
         (&refuses, &nowhere, "cuInit: DriverError(CUDA_ERROR_UNKNOWN, "),
         (&empty, &nowhere, "sees no card"),
         (&bare, &nowhere, "NVRTC is not found"),
-        (&compiling, &nowhere, "nowhere/include/cuda_runtime.h is not found"),
+        (&compiling, &nowhere, "the CUDA headers (cuda_runtime.h, crt/mma.h) are not found"),
         // All is there and nothing works: what a mismatch of driver and toolkit looks like.
         (&compiling, &headers, "cuda:0 failed"),
     ] {

@@ -1,8 +1,7 @@
 //! Whether CUDA would work, asked before Burn is touched: Burn panics where the driver, NVRTC or the headers are missing.
 //!
 //! cubecl 0.10 needs three things at run time: the driver's libcuda, NVRTC to compile kernels, and the CUDA headers that
-//! the kernels include. The libraries are looked for with cudarc, which cubecl loads them with; the headers where
-//! cubecl_cuda::install looks.
+//! the kernels include. The driver is looked for with cudarc, which cubecl loads it with; the others by `cuda_toolkit`.
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,18 +15,22 @@ pub fn cards() -> Result<Vec<CudaCard>, String> {
     imp::cards()
 }
 
-/// What else than a driver is missing; `None` when kernels can be compiled.
+/// What else than a driver is missing; `None` when kernels can be compiled. Changes nothing.
 pub fn missing_toolkit() -> Option<String> {
     imp::missing_toolkit()
 }
 
+/// Lets cubecl find what compiles kernels; says what is missing.
+pub fn hand_over_toolkit() -> Result<(), String> {
+    imp::hand_over_toolkit()
+}
+
 #[cfg(feature = "cuda")]
 mod imp {
-    use std::path::{Path, PathBuf};
-
     use cudarc::driver::result::{DriverError, device, init};
 
     use super::CudaCard;
+    use crate::ffi::cuda_toolkit::{self, Toolkit};
 
     pub fn cards() -> Result<Vec<CudaCard>, String> {
         // SAFETY: opens and closes the library; NVIDIA's driver has no other effect before cuInit.
@@ -56,42 +59,16 @@ mod imp {
     }
 
     pub fn missing_toolkit() -> Option<String> {
-        // SAFETY: opens and closes the library, which does nothing until it is asked to compile.
-        if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-            return Some(
-                "NVRTC is not found: install libnvrtc.so of the CUDA toolkit and put its folder into LD_LIBRARY_PATH"
-                    .into(),
-            );
-        }
-        let Some(root) = toolkit() else {
-            return Some(
-                "the CUDA headers are not found: install the CUDA toolkit's headers and set CUDA_PATH to the folder that \
-                 holds include/cuda_runtime.h (looked at /usr/local/cuda and /opt/cuda)"
-                    .into(),
-            );
-        };
-        let header = root.join("include/cuda_runtime.h");
-        if root.to_str().is_none() || !header.is_file() {
-            return Some(format!(
-                "{} is not found: install the CUDA toolkit's headers, or set CUDA_PATH to where they are",
-                header.display()
-            ));
-        }
-        None
+        find().err()
     }
 
-    /// As cubecl_cuda::install::cuda_path of cubecl 0.10 decides.
-    fn toolkit() -> Option<PathBuf> {
-        if let Ok(path) = std::env::var("CUDA_PATH") {
-            return Some(path.into());
-        }
-        if cfg!(windows) {
-            return Some("C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/".into());
-        }
-        [("/usr/local/cuda", "/usr/local/cuda"), ("/opt/cuda", "/opt/cuda"), ("/usr/bin/nvcc", "/usr")]
-            .into_iter()
-            .find(|(sign, _)| Path::new(sign).exists())
-            .map(|(_, root)| root.into())
+    pub fn hand_over_toolkit() -> Result<(), String> {
+        find()?.hand_over()
+    }
+
+    fn find() -> Result<Toolkit, String> {
+        // SAFETY: opens and closes the library, which does nothing until it is asked to compile.
+        cuda_toolkit::find(|| unsafe { cudarc::nvrtc::sys::is_culib_present() })
     }
 }
 
@@ -103,5 +80,9 @@ mod imp {
 
     pub fn missing_toolkit() -> Option<String> {
         None
+    }
+
+    pub fn hand_over_toolkit() -> Result<(), String> {
+        Ok(())
     }
 }

@@ -32,6 +32,8 @@ mod train;
 mod plugin;
 
 pub(crate) mod cuda_probe;
+#[cfg(feature = "cuda")]
+mod cuda_toolkit;
 mod guard;
 mod record;
 mod routes;

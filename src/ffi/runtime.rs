@@ -22,7 +22,8 @@ pub type transunet_device = i32;
 /// CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why.
 pub const TRANSUNET_DEVICE_AUTO: transunet_device = 0;
 pub const TRANSUNET_DEVICE_CPU: transunet_device = 1;
-/// An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back.
+/// An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening one loads NVRTC and, where
+/// CUDA_PATH does not name the CUDA headers, sets it for the process (docs/gpu.md).
 pub const TRANSUNET_DEVICE_CUDA: transunet_device = 2;
 
 /// How much the library says; each level includes those before it.
