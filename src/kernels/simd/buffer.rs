@@ -13,12 +13,24 @@ const LEAST: usize = 16 << 10;
 /// Values that a task sets.
 const STRETCH: usize = 64 << 10;
 
-/// What nobody uses at the moment, by length, with the turn in which it was given back.
+/// What nobody uses at the moment, by the length that it has room for, with the turn in which it was given back.
 #[derive(Default)]
 struct Kept {
     keepers: usize,
     turn: u64,
     free: BTreeMap<usize, Vec<(u64, Vec<f32>)>>,
+}
+
+impl Kept {
+    /// The shortest that has room for `len` values, but not for a quarter more.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let (&room, free) = self.free.range_mut(len..=len + len / 4).next()?;
+        let (_, memory) = free.pop()?;
+        if free.is_empty() {
+            self.free.remove(&room);
+        }
+        Some(memory)
+    }
 }
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { keepers: 0, turn: 0, free: BTreeMap::new() });
@@ -27,7 +39,7 @@ fn kept() -> MutexGuard<'static, Kept> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// While one lives, memory of buffers is kept for the next ones of the same length.
+/// While one lives, memory of buffers is kept for the next ones of about the same length.
 #[derive(Debug)]
 pub struct Keeper(());
 
@@ -76,9 +88,9 @@ pub struct Buffer {
 impl Buffer {
     /// Zeros where the memory is new, else as it was left.
     fn find(len: usize) -> (Buffer, bool) {
-        let found = if len < LEAST { None } else { kept().free.get_mut(&len).and_then(Vec::pop) };
+        let found = if len < LEAST { None } else { kept().take(len) };
         let used = found.is_some();
-        let memory = found.map_or_else(|| vec![0.0; len + LINE - 1], |(_, memory)| memory);
+        let memory = found.unwrap_or_else(|| vec![0.0; len + LINE - 1]);
         // Where alignment cannot be computed, any start will do.
         let start = memory.as_ptr().align_offset(4 * LINE).min(LINE - 1);
         (Buffer { memory, start, len }, used)
@@ -106,7 +118,7 @@ impl Drop for Buffer {
         let mut kept = kept();
         if kept.keepers > 0 {
             let (turn, memory) = (kept.turn, std::mem::take(&mut self.memory));
-            kept.free.entry(self.len).or_default().push((turn, memory));
+            kept.free.entry(memory.len() + 1 - LINE).or_default().push((turn, memory));
         }
     }
 }

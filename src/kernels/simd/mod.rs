@@ -88,7 +88,8 @@ pub trait Simd: Copy + Send + Sync {
     fn exp(self, x: Self::F) -> Self::F {
         // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts (Cody and Waite); Taylor of e^r.
         const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: rounds, and keeps n in the low bits
-        let x = self.max(x, self.splat(-87.0));
+        // In this order NaN stays what it is.
+        let x = self.max(self.splat(-87.0), x);
         let shifted = self.fma(x, self.splat(std::f32::consts::LOG2_E), self.splat(MAGIC));
         let n = self.sub(shifted, self.splat(MAGIC));
         let r = self.fma(n, self.splat(-0.693_359_4), x);
