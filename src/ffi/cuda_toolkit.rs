@@ -21,11 +21,14 @@ const LIBRARIES: [&str; 6] =
 /// be told.
 const HEADERS: [&str; 2] = ["", "nvidia/cu13"];
 
+/// Value of an environment variable that is set.
+type Variable = dyn Fn(&str) -> Option<OsString>;
+
 /// The environment, as far as it tells where to look.
 struct Surroundings {
     /// The folder of this library.
     home: Option<PathBuf>,
-    variable: Box<dyn Fn(&str) -> Option<OsString>>,
+    variable: Box<Variable>,
     /// Root of the file system.
     system: PathBuf,
 }
