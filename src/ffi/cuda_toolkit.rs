@@ -17,8 +17,8 @@ const SIGNS: [&str; 2] = ["include/cuda_runtime.h", "include/crt/mma.h"];
 /// Where a toolkit or PyPI's packages keep libraries, below their root.
 const LIBRARIES: [&str; 6] =
     ["lib64", "lib", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"];
-/// Folders below a root that may hold the headers: those of PyPI's packages for CUDA 12 lie in a folder for each, which CubeCL cannot
-/// be told.
+/// Folders below a root that may hold the headers: those of PyPI's packages for CUDA 12 lie in a folder for each, which
+/// CubeCL cannot be told.
 const HEADERS: [&str; 2] = ["", "nvidia/cu13"];
 
 /// Value of an environment variable that is set.
@@ -140,7 +140,7 @@ impl Toolkit {
         if std::env::var_os("CUDA_PATH").is_none_or(|path| Path::new(&path) != self.headers) {
             log::debug!("CUDA_PATH is now {}", self.headers.display());
             // SAFETY: std's own readers are locked out. A thread of the host that reads the environment at this very moment could
-            // see it change; CubeCL has no other way to be told, and a host that sets CUDA_PATH itself is left alone.
+            // see it change; CubeCL has no other way to be told. Where CUDA_PATH names what was found nothing is written.
             unsafe { std::env::set_var("CUDA_PATH", &self.headers) };
         }
         Ok(())
@@ -150,8 +150,8 @@ impl Toolkit {
 fn advice(home: Option<&Path>) -> String {
     let target = home.map_or("FOLDER".into(), |home| home.join("cuda").display().to_string());
     format!(
-        "`pip install --target {target} nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl` puts it where this library looks (CUDA 13, for drivers from 580 on); so \
-         does the CUDA toolkit (looked at the folder cuda beside the library, CUDA_PATH, /usr/local/cuda, /opt/cuda, /usr and \
+        "`pip install --target {target} nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-crt nvidia-cuda-cccl` \
+         puts it where this library looks (CUDA 13, for drivers from 580 on); so does the CUDA toolkit (looked at the folder cuda beside the library, CUDA_PATH, /usr/local/cuda, /opt/cuda, /usr and \
          Python's packages)"
     )
 }
