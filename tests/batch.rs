@@ -162,21 +162,33 @@ fn failed_series_are_tried_again_when_asked() {
 
 #[test]
 fn a_killed_run_goes_on_where_it_was() {
-    let place = Place::with_series(8, 6);
+    const SERIES: usize = 24;
+    let place = Place::with_series(SERIES, 6);
     place.run("whole", &["--threads", "1"], 0);
     let (mut killed, mut done, mut state) = (0, Vec::new(), 88_172_645_463_325_252u64);
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
     for attempt in 1.. {
         assert!(attempt < 200, "no run came to its end");
         let told = place.at("told.jsonl");
         let file = fs::File::create(&told).unwrap();
         let mut run =
             place.command("out", &["--threads", "1", "--jobs", ["1", "3"][attempt % 2]]).stdout(file).spawn().unwrap();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        // Longer and longer, so that there is an end on any machine.
-        std::thread::sleep(Duration::from_millis(20 + state % (40 * attempt as u64)));
-        let ended = run.try_wait().unwrap();
+        // A moment counted in results told, not in time, so that several kills fall into the work of any machine.
+        let results = random(4) as usize;
+        let ended = loop {
+            let ended = run.try_wait().unwrap();
+            if ended.is_some() || fs::read_to_string(&told).unwrap().lines().count() >= results {
+                break ended;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        std::thread::sleep(Duration::from_millis(random(20)));
+        let ended = ended.or_else(|| run.try_wait().unwrap());
         if ended.is_none() {
             run.kill().unwrap();
             run.wait().unwrap();
@@ -194,7 +206,7 @@ fn a_killed_run_goes_on_where_it_was() {
     let once: BTreeSet<&String> = done.iter().collect();
     assert_eq!(once.len(), done.len(), "computed again: {done:?}");
     let names: BTreeSet<String> = place.manifest("out").names("done").into_iter().map(Into::into).collect();
-    assert_eq!((names.len(), place.manifest("out").0.len()), (8, 8));
+    assert_eq!((names.len(), place.manifest("out").0.len()), (SERIES, SERIES));
     assert!(place.results("out") == place.results("whole"));
 }
 
