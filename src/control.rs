@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub enum Stage {
     Read,
     Preprocess,
+    /// A GPU's kernels, for input of a new size: compiled, and the fastest ones sought.
+    Compile,
     Infer,
     Train,
     Validate,
@@ -47,15 +49,24 @@ pub enum Flow {
 
 /// A flag that stops a running call from any thread. Clones share the flag.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    /// Counts as well.
+    parent: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
+    /// A flag for a part of what `parent`, if there is one, stops.
+    pub fn within(parent: Option<&Cancel>) -> Self {
+        Cancel { flag: Arc::default(), parent: parent.map(|parent| parent.flag.clone()) }
+    }
+
     pub fn trigger(&self) {
-        self.0.store(true, Ordering::Release);
+        self.flag.store(true, Ordering::Release);
     }
 
     pub fn is_triggered(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.flag.load(Ordering::Acquire) || self.parent.as_ref().is_some_and(|parent| parent.load(Ordering::Acquire))
     }
 }
 

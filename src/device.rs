@@ -1,12 +1,15 @@
 //! Where the network runs. The only file that names a Burn backend.
 
+mod choice;
+mod group;
+mod kernel_cache;
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use burn_autodiff::Autodiff;
 use burn_dispatch::{Dispatch, DispatchDevice};
 use burn_flex::{Flex, FlexDevice};
 
@@ -14,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::ffi::cuda_probe::{self, CudaCard};
 use crate::ffi::panic_text;
 use crate::kernels::Kernels;
+pub use choice::{DeviceChoice, DeviceChoices};
+pub use group::Devices;
+pub use kernel_cache::{keep_kernels_in, kernel_cache};
 
 /// The backend of the CPU.
 pub type Cpu = Flex;
@@ -29,7 +35,8 @@ pub trait Work {
 pub trait GradientWork {
     type Output;
 
-    fn run<B: Learns>(self, device: &B::Device) -> Result<Self::Output>;
+    /// At least one device.
+    fn run<B: Learns>(self, devices: &[B::Device]) -> Result<Self::Output>;
 }
 
 /// A backend that computes gradients.
@@ -45,17 +52,6 @@ enum Place {
     Gpu(DispatchDevice),
 }
 
-/// What the caller asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// CUDA when it is usable, else the CPU; the choice is reported.
-    #[default]
-    Auto,
-    Cpu,
-    /// Fails rather than falls back.
-    Cuda(u32),
-}
-
 /// A device that could be opened, or one that could not, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceInfo {
@@ -63,6 +59,8 @@ pub struct DeviceInfo {
     pub id: String,
     /// Marketing name of the processor or card.
     pub name: String,
+    /// Its version, where it is known.
+    pub driver: Option<String>,
     pub memory_bytes: Option<u64>,
     /// Why the device cannot be used; `None` when it can.
     pub unusable: Option<String>,
@@ -105,6 +103,7 @@ impl Device {
             Err(reason) => devices.push(DeviceInfo {
                 id: "cuda:0".into(),
                 name: "NVIDIA GPU".into(),
+                driver: None,
                 memory_bytes: None,
                 unusable: Some(reason),
             }),
@@ -126,7 +125,8 @@ impl Device {
     }
 
     /// Runs `work`, which computes on this device. Burn panics where a GPU fails: that becomes [`Error::DeviceLost`], for
-    /// this and every later call. A panic on the CPU is a bug and passes through.
+    /// this and every later call, but [`Error::OutOfMemory`] where a buffer found no room, which a device survives. A panic on
+    /// the CPU is a bug and passes through.
     pub fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         if !self.is_gpu() {
             return work();
@@ -134,8 +134,10 @@ impl Device {
         if let Some(reason) = self.lost.get() {
             return Err(self.lost_error(reason));
         }
-        catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|panic| Err(self.lost_error(self.lost.get_or_init(|| panic_text(&*panic)))))
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| match panic_text(&*panic) {
+            text if lacks_memory(&text) => Err(Error::OutOfMemory(format!("{}: {text}", self.info.id))),
+            text => Err(self.lost_error(self.lost.get_or_init(|| text))),
+        })
     }
 
     fn lost_error(&self, reason: &str) -> Error {
@@ -150,14 +152,6 @@ impl Device {
         })
     }
 
-    /// Runs `work`, which computes gradients, on this device's backend, watched.
-    pub fn learn<W: GradientWork>(&self, work: W) -> Result<W::Output> {
-        self.watch(|| match &self.place {
-            Place::Cpu(device) => work.run::<Autodiff<Cpu>>(device),
-            Place::Gpu(device) => work.run::<Dispatch>(&DispatchDevice::autodiff(device.clone())),
-        })
-    }
-
     fn cpu(fallback: Option<String>) -> Self {
         Device { place: Place::Cpu(FlexDevice), info: cpu_info(), fallback, lost: Arc::default() }
     }
@@ -166,11 +160,13 @@ impl Device {
         let refuse = |reason: String| Error::DeviceUnavailable(format!("cuda:{index}: {reason}"));
         let cards = cuda_probe::cards().map_err(refuse)?;
         let count = cards.len();
+        let alike = cards.windows(2).all(|pair| pair[0].kind == pair[1].kind);
         let card = cards
             .into_iter()
             .nth(index as usize)
             .ok_or_else(|| refuse(format!("there are {count} cards, counted from 0")))?;
         cuda_probe::hand_over_toolkit().map_err(refuse)?;
+        kernel_cache::hand_over(&card.kind, alike);
         let burn = cuda_device(index as usize).map_err(refuse)?;
         let device = Device {
             place: Place::Gpu(burn.clone()),
@@ -182,6 +178,12 @@ impl Device {
         device.watch(|| trial(&burn)).map_err(|error| refuse(error.to_string()))?;
         Ok(device)
     }
+}
+
+/// Whether this is what CubeCL says where a buffer finds no room on a GPU; it has no other sign.
+pub(crate) fn lacks_memory(text: &str) -> bool {
+    let signs = ["allocate buffer", "BufferTooBig", "OutOfMemory", "out of memory", "out-of-memory"];
+    signs.iter().any(|sign| text.contains(sign))
 }
 
 /// Compiles and runs one kernel.
@@ -204,7 +206,13 @@ fn cuda_device(_index: usize) -> std::result::Result<DispatchDevice, String> {
 }
 
 fn cuda_info(index: usize, card: CudaCard, unusable: Option<String>) -> DeviceInfo {
-    DeviceInfo { id: format!("cuda:{index}"), name: card.name, memory_bytes: Some(card.memory_bytes), unusable }
+    DeviceInfo {
+        id: format!("cuda:{index}"),
+        name: card.name,
+        driver: Some(card.driver),
+        memory_bytes: Some(card.memory_bytes),
+        unusable,
+    }
 }
 
 fn cpu_info() -> DeviceInfo {
@@ -217,6 +225,7 @@ fn cpu_info() -> DeviceInfo {
     DeviceInfo {
         id: "cpu".into(),
         name: value("/proc/cpuinfo", "model name").unwrap_or_else(|| "CPU".into()),
+        driver: None,
         memory_bytes: kilobytes.map(|k| k * 1024),
         unusable: None,
     }

@@ -1,10 +1,11 @@
 //! Segments a volume: slices in batches through the network, labels back on the source grid.
 
+mod batches;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use rayon::prelude::*;
+use batches::Done;
 
 use crate::control::{Control, Progress, Stage};
 use crate::error::{Error, Result};
@@ -25,16 +26,10 @@ pub struct SegmentOptions {
     pub keep_probabilities: bool,
 }
 
-/// Slices per pass where the caller does not say: enough to fill a GPU; on a CPU one slice fills all cores, more only
-/// take more memory and delay cancelling.
-const GPU_BATCH: usize = 16;
-const CPU_BATCH: usize = 1;
-
 /// Segments `volume`; the label map keeps it. Cancelled and failed calls leave nothing behind.
 ///
 /// Never holds the logits of more than one batch, nor labels that are not packed but of the slice at hand, or of all where
-/// the network's slices lie across those of the volume. The next batch is read, oriented and resized while the network works on
-/// the current one.
+/// the network's slices lie across those of the volume.
 pub fn segment(
     model: &Model,
     volume: &Arc<Volume>,
@@ -51,19 +46,24 @@ pub fn segment(
     let batch = match options.batch {
         Some(0) => return Err(Error::Argument("batch is 0, expected at least 1".into())),
         Some(batch) => batch,
-        None if model.device().is_gpu() => GPU_BATCH,
-        None => CPU_BATCH,
+        None => batches::usual(model),
     };
     let preprocessor = Preprocessor::new(config, volume, control)?;
     let (path, keep) = (options.probabilities.as_deref(), options.keep_probabilities);
     let mut probabilities = Probabilities::create(path, keep, volume.geometry(), config.architecture.classes)?;
-    control.report(Progress::of(Stage::Infer, 0, preprocessor.slices()))?;
-    let slices = std::thread::scope(|scope| {
-        let (send, batches) = sync_channel(1);
-        let preprocessor = &preprocessor;
-        scope.spawn(move || read_batches(preprocessor, batch, &send));
-        run_batches(model, preprocessor, &batches, probabilities.as_mut(), control)
+    let mut labelling = Labelling::new(&preprocessor);
+    let plane = preprocessor.size().iter().product::<usize>();
+    batches::run(model, &preprocessor, batch, probabilities.is_some(), control, |done, control| {
+        let Done { first, slices, classified: Classified { labels, probabilities: classes } } = done;
+        if let (Some(writer), Some(classes)) = (&mut probabilities, classes) {
+            writer.store(&classes)?;
+        }
+        for (slice, k) in labels.chunks_exact(plane).zip(first..) {
+            labelling.place(k, slice)?;
+        }
+        control.report(Progress::of(Stage::Infer, slices, preprocessor.slices()))
     })?;
+    let slices = labelling.slices;
     let fractions = match probabilities {
         Some(probabilities) => probabilities.finish(&preprocessor, control)?,
         None => None,
@@ -77,58 +77,6 @@ pub fn segment(
         Some(fractions) => labelmap.with_fractions(fractions),
         None => Ok(labelmap),
     }
-}
-
-/// Network input of slices `first..first + count`: `[count, channels, h, w]`.
-struct Batch {
-    first: usize,
-    count: usize,
-    pixels: Vec<f32>,
-}
-
-/// Prepares batches one ahead of the network, the slices of each on all cores; stops at the first failure and when nobody listens any more.
-fn read_batches(preprocessor: &Preprocessor, batch: usize, send: &SyncSender<Result<Batch>>) {
-    let slice_len = preprocessor.channels() * preprocessor.size().iter().product::<usize>();
-    for first in (0..preprocessor.slices()).step_by(batch) {
-        let count = batch.min(preprocessor.slices() - first);
-        let mut pixels = vec![0.0; count * slice_len];
-        let read = pixels
-            .par_chunks_exact_mut(slice_len)
-            .enumerate()
-            .try_for_each(|(n, slice)| preprocessor.slice(first + n, slice))
-            .map(|()| Batch { first, count, pixels });
-        let failed = read.is_err();
-        if send.send(read).is_err() || failed {
-            return;
-        }
-    }
-}
-
-/// The volume's slices of labels.
-fn run_batches(
-    model: &Model,
-    preprocessor: &Preprocessor,
-    batches: &Receiver<Result<Batch>>,
-    mut probabilities: Option<&mut Probabilities>,
-    control: &mut Control,
-) -> Result<Vec<PackedSlice>> {
-    let [height, width] = preprocessor.size();
-    let slices = preprocessor.slices();
-    let mut labelling = Labelling::new(preprocessor);
-    while let Ok(batch) = batches.recv() {
-        let Batch { first, count, pixels } = batch?;
-        let shape = [count, preprocessor.channels(), height, width];
-        let Classified { labels, probabilities: classes } =
-            model.classify(pixels, shape, probabilities.is_some(), control.cancel())?;
-        if let (Some(writer), Some(classes)) = (probabilities.as_deref_mut(), classes) {
-            writer.store(&classes)?;
-        }
-        for (slice, k) in labels.chunks_exact(height * width).zip(first..) {
-            labelling.place(k, slice)?;
-        }
-        control.report(Progress::of(Stage::Infer, first + count, slices))?;
-    }
-    Ok(labelling.slices)
 }
 
 /// The labels so far: slices of the volume are packed as soon as they are whole.

@@ -3,11 +3,13 @@
 mod cpu;
 mod gpu;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{Compat, ModelConfig, Provenance};
 use crate::control::Cancel;
-use crate::device::Device;
+use crate::device::{Device, Devices};
 use crate::error::{Error, Result};
 use crate::network::initial_values;
 use crate::weights::{self, BundleWriter, Checkpoint, Precision};
@@ -18,8 +20,9 @@ use gpu::Build;
 #[derive(Debug)]
 pub struct Model {
     config: ModelConfig,
-    network: Box<dyn Network>,
-    device: Device,
+    /// The same on each device.
+    networks: Vec<Box<dyn Network>>,
+    devices: Devices,
     /// What the caller should know but is not an error, such as a missing description.
     warnings: Vec<String>,
 }
@@ -27,38 +30,54 @@ pub struct Model {
 impl Model {
     /// Loads a bundle or a foreign checkpoint (`.pth`, `.npz`, `.safetensors`, with `NAME.yaml` beside it if there is
     /// one). Tensors that are missing, unexpected or wrongly shaped are refused, all of them listed.
-    pub fn load(device: &Device, path: &Path) -> Result<Self> {
-        let checkpoint = Checkpoint::open(path)?;
+    pub fn load(devices: &Devices, path: &Path) -> Result<Self> {
+        let checkpoint = Arc::new(Checkpoint::open(path)?);
         let (config, warnings) = checkpoint.describe()?;
         weights::check(&checkpoint, &config.architecture)?;
         let compat = config.compat == Some(Compat::TransUnet2021);
-        let network: Box<dyn Network> = if device.is_gpu() {
-            let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
-            device.run(Build { architecture: &config.architecture, read })?
-        } else {
-            Box::new(OnCpu::load(config.architecture.clone(), checkpoint, compat)?)
-        };
-        Ok(Model { config, network, device: device.clone(), warnings })
+        let mut networks: Vec<Box<dyn Network>> = Vec::new();
+        for device in devices.all() {
+            networks.push(if device.is_gpu() {
+                let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
+                device.run(Build { architecture: &config.architecture, read })?
+            } else {
+                Box::new(OnCpu::load(config.architecture.clone(), checkpoint.clone(), compat)?)
+            });
+        }
+        Ok(Model { config, networks, devices: devices.clone(), warnings })
     }
 
     /// A model whose weights are a function of `seed` alone: its labels mean nothing, but everything else works.
-    pub fn untrained(device: &Device, config: ModelConfig, seed: u64) -> Result<Self> {
-        Self::with_values(device, config, |name, shape| Ok(initial_values(seed, name, shape)))
+    pub fn untrained(devices: &Devices, config: ModelConfig, seed: u64) -> Result<Self> {
+        Self::with_values(devices, config, |name, shape| Ok(initial_values(seed, name, shape)))
     }
 
     /// A model whose parameters and running statistics are what `read(name, shape)` returns.
     pub fn with_values(
-        device: &Device,
+        devices: &Devices,
         config: ModelConfig,
-        read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+        mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         config.validate()?;
-        let network: Box<dyn Network> = if device.is_gpu() {
-            device.run(Build { architecture: &config.architecture, read })?
-        } else {
-            Box::new(OnCpu::with_values(config.architecture.clone(), read)?)
-        };
-        Ok(Model { config, network, device: device.clone(), warnings: Vec::new() })
+        // Values that the next device will ask for too.
+        let mut kept = BTreeMap::new();
+        let mut networks: Vec<Box<dyn Network>> = Vec::new();
+        for (n, device) in devices.all().iter().enumerate() {
+            let last = n + 1 == devices.all().len();
+            let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
+                let values = kept.remove(name).map_or_else(|| read(name, shape), Ok)?;
+                if !last {
+                    kept.insert(name.to_owned(), values.clone());
+                }
+                Ok(values)
+            };
+            networks.push(if device.is_gpu() {
+                device.run(Build { architecture: &config.architecture, read })?
+            } else {
+                Box::new(OnCpu::with_values(config.architecture.clone(), read)?)
+            });
+        }
+        Ok(Model { config, networks, devices: devices.clone(), warnings: Vec::new() })
     }
 
     /// The same model, saying where it comes from.
@@ -72,10 +91,44 @@ impl Model {
     /// that was written over since is refused, one that was replaced does not matter.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<()> {
         let mut bundle = BundleWriter::create(path, &self.config, precision)?;
-        self.device.watch(|| self.network.visit(&mut |name, values| bundle.put(name, values)))?;
+        let replica = self.first();
+        replica.device.watch(|| replica.network.visit(&mut |name, values| bundle.put(name, values)))?;
         bundle.finish()
     }
 
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// The network on its first device.
+    pub fn first(&self) -> Replica<'_> {
+        Replica { config: &self.config, network: &*self.networks[0], device: self.devices.first() }
+    }
+
+    /// The network on each device.
+    pub fn replicas(&self) -> impl ExactSizeIterator<Item = Replica<'_>> {
+        let placed = self.networks.iter().zip(self.devices.all());
+        placed.map(|(network, device)| Replica { config: &self.config, network: &**network, device })
+    }
+
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// A model's network on one of its devices.
+#[derive(Debug, Clone, Copy)]
+pub struct Replica<'a> {
+    config: &'a ModelConfig,
+    network: &'a dyn Network,
+    device: &'a Device,
+}
+
+impl Replica<'_> {
     /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the class of each pixel, `[b, h, w]`, and, if asked for, the
     /// classes' probabilities, `[b, classes, h, w]`. `cancel` stops it between two layers.
     pub fn classify(
@@ -95,24 +148,17 @@ impl Model {
         self.device.watch(|| self.network.logits(pixels, shape))
     }
 
+    /// Whether the first pass of this shape is still to come on a GPU, for which it compiles and tunes kernels.
+    pub fn compiles(&self, shape: [usize; 4]) -> bool {
+        self.network.compiles(shape)
+    }
+
     fn check(&self, shape: [usize; 4]) -> Result<()> {
         let expected = self.config.architecture.channels;
         if shape[1] != 1 && shape[1] != expected {
             return Err(Error::Argument(format!("input has {} channels, the model takes 1 or {expected}", shape[1])));
         }
         Ok(())
-    }
-
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
-
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
     }
 }
 
@@ -137,6 +183,8 @@ trait Network: std::fmt::Debug + Send + Sync {
 
     /// `[b, classes, h, w]`.
     fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>>;
+
+    fn compiles(&self, shape: [usize; 4]) -> bool;
 
     /// Shows every parameter and running statistic, one at a time.
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()>;

@@ -22,7 +22,7 @@ use phantom::Phantom;
 use tempfile::TempDir;
 use transunet::control::Control;
 use transunet::data::{Case, DataConfig, Dataset, Kind, Listing, Split, Survey};
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::dicom::{SegOptions, Series, SeriesChoice, write_seg};
 use transunet::geometry::Geometry;
 use transunet::labelmap::{Algorithm, Labelmap};

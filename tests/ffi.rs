@@ -39,8 +39,8 @@ unsafe extern "C-unwind" fn panics(_: i32, _: *const c_char, _: *const c_char, _
 fn a_panic_is_one_failed_call() {
     let mut options = transunet_runtime_options {
         struct_size: size_of::<transunet_runtime_options>(),
-        device: TRANSUNET_DEVICE_CPU,
-        device_index: 0,
+        device: c"cpu".as_ptr(),
+        kernel_cache: std::ptr::null(),
         log_level: TRANSUNET_LOG_INFO,
         cpu_threads: 0,
         on_log: Some(panics),

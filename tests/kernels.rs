@@ -6,6 +6,7 @@ use burn_dispatch::{Dispatch, DispatchDevice};
 use burn_flex::Flex;
 use transunet::device::Learns;
 use transunet::kernels::Kernels;
+use transunet::train::student::graph_turn;
 
 #[derive(Debug, Clone, Copy)]
 enum Operation {
@@ -56,6 +57,7 @@ fn waves(count: usize, seed: usize) -> Vec<f32> {
 
 /// The result, then the derivatives of a weighted sum of it by each input.
 fn found<B: Learns>(operation: Operation, shapes: &[Vec<usize>], device: &B::Device) -> Vec<Vec<f32>> {
+    let _turn = graph_turn();
     let inputs: Vec<Tensor<B, 1>> = (shapes.iter().enumerate())
         .map(|(n, shape)| {
             let count = shape.iter().product();

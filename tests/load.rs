@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use transunet::config::ModelConfig;
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::model::Model;
 use transunet::network::Architecture;
 use transunet::weights::{BundleWriter, Precision, expected};
@@ -52,7 +52,7 @@ fn the_full_size_loads_lean() {
 fn load_in_a_process_of_its_own() {
     let Some(path) = std::env::var_os("TRANSUNET_TEST_LOAD") else { return };
     let start = Instant::now();
-    let model = Model::load(&Device::open(DeviceChoice::Cpu).unwrap(), Path::new(&path)).unwrap();
+    let model = Model::load(&Devices::cpu(), Path::new(&path)).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(model.config().architecture, Architecture::r50_vit_b16(224, 9));
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -15,14 +15,14 @@ use checkpoints::write_pth;
 use name_weights::tiny_r50;
 use transunet::Error;
 use transunet::config::ModelConfig;
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::engine::Engine;
 use transunet::kernels::simd::Isa;
 use transunet::model::Model;
 use transunet::weights::{Precision, expected};
 
-fn cpu() -> Device {
-    Device::open(DeviceChoice::Cpu).unwrap()
+fn cpu() -> Devices {
+    Devices::cpu()
 }
 
 /// The golden network with weights of this seed.
@@ -49,7 +49,7 @@ fn a_model_of_learned_values_runs_on_the_engine() {
         }
     };
     engine.forward(&pixels, shape, None, show).unwrap();
-    assert!(model(1).logits(pixels, shape).unwrap() == expected, "not the engine's bits");
+    assert!(model(1).first().logits(pixels, shape).unwrap() == expected, "not the engine's bits");
 }
 
 #[test]

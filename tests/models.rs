@@ -8,7 +8,7 @@ use std::sync::Arc;
 use transunet::config::{ModelConfig, TrainingCard};
 use transunet::control::Control;
 use transunet::data::{Listing, Survey};
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::dicom::{Series, SeriesOptions};
 use transunet::geometry::Geometry;
 use transunet::infer::{SegmentOptions, segment};
@@ -23,7 +23,7 @@ use transunet::weights::{Checkpoint, Precision, expected};
 
 fn model(name: &str) -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name);
-    Model::load(&Device::open(DeviceChoice::Cpu).unwrap(), &path).unwrap()
+    Model::load(&Devices::cpu(), &path).unwrap()
 }
 
 fn card(model: &Model) -> TrainingCard {
@@ -113,7 +113,7 @@ fn the_hippocampus_model_finds_its_way_in_a_dicom_series() {
 fn half_precision_halves_a_model_and_rounds_no_vector() {
     let folder = tempfile::tempdir().unwrap();
     let config = ModelConfig::undescribed(Architecture::tiny(64, 3));
-    let model = Model::untrained(&Device::open(DeviceChoice::Cpu).unwrap(), config.clone(), 3).unwrap();
+    let model = Model::untrained(&Devices::cpu(), config.clone(), 3).unwrap();
     let at = |name: &str| folder.path().join(name);
     let (single, half) = (at("single.safetensors"), at("half.safetensors"));
     model.save(&single, Precision::Single).unwrap();

@@ -6,7 +6,7 @@ mod discs;
 
 use burn::tensor::{Tensor, TensorData};
 use transunet::control::Control;
-use transunet::device::{Cpu, Device, DeviceChoice};
+use transunet::device::{Cpu, Device, DeviceChoice, Devices};
 use transunet::loader::Batch;
 use transunet::network::{Architecture, Pass, initial_values};
 use transunet::random;
@@ -16,7 +16,7 @@ use transunet::train::loss::{Loss, Target};
 use transunet::train::optimizer::{Average, Optimizer, from_vec, to_vec};
 use transunet::train::pass::TrainingPass;
 use transunet::train::settings::{LossSettings, OptimizerSettings, Preset, Recipe, Schedule};
-use transunet::train::student::Student;
+use transunet::train::student::{Student, graph_turn};
 
 type B = burn_autodiff::Autodiff<Cpu>;
 
@@ -49,8 +49,14 @@ fn plain() -> Recipe {
 }
 
 fn learner(recipe: &Recipe) -> Box<dyn Learner> {
-    let device = Device::open(DeviceChoice::Cpu).unwrap();
-    begin(&device, &architecture(), recipe, |name, shape| Ok(initial_values(3, name, shape))).unwrap()
+    learner_on(1, recipe)
+}
+
+/// The CPU several times stands in for several GPUs.
+fn learner_on(devices: usize, recipe: &Recipe) -> Box<dyn Learner> {
+    let cpus = (0..devices).map(|_| Device::open(DeviceChoice::Cpu).unwrap()).collect();
+    begin(&Devices::new(cpus).unwrap(), &architecture(), recipe, |name, shape| Ok(initial_values(3, name, shape)))
+        .unwrap()
 }
 
 /// Images of noise, each with a stripe of every class.
@@ -125,6 +131,53 @@ fn tensor(values: &[f64], shape: [usize; 4]) -> Tensor<B, 4> {
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
 
+/// Each pass has its own dropout and statistics wherever it is made; only sums in another order differ.
+#[test]
+fn devices_share_the_passes_of_a_step() {
+    let recipe = Recipe {
+        loss: LossSettings::default(),
+        optimizer: OptimizerSettings::Sgd { rate: 0.05, momentum: 0.9, weight_decay: 1e-3 },
+        dropout: 0.1,
+        average: Some(0.9),
+        freeze_statistics: false,
+        ..plain()
+    };
+    let batches = [0..2, 2..4, 4..6, 6..8].map(batch);
+    let weights = |devices: usize, recipe: &Recipe, batches: &[Batch]| {
+        let mut learner = learner_on(devices, recipe);
+        let losses: Vec<f64> = (0..3).map(|n| learner.step(batches, n, 3).unwrap().loss).collect();
+        // Running statistics are those of the first device's passes.
+        let mut state = learner.state().unwrap();
+        state.retain(|name, _| !name.contains("running_"));
+        (state, losses)
+    };
+    let alone = weights(1, &recipe, &batches[..2]);
+    assert!(weights(2, &recipe, &batches[..2]) == alone, "the same bits");
+    assert!(weights(3, &recipe, &batches[..2]) == alone, "one is idle");
+    let frozen = Recipe { freeze_encoder: true, ..recipe.clone() };
+    assert!(weights(2, &frozen, &batches[..2]) == weights(1, &frozen, &batches[..2]), "the same bits");
+    let (alone, losses) = weights(1, &recipe, &batches);
+    for devices in [2, 3] {
+        let (shared, found) = weights(devices, &recipe, &batches);
+        let apart = difference(&shared, &alone, |_| true);
+        assert!(apart < 1e-4, "{devices} devices: weights are {apart} apart");
+        assert!(found.iter().zip(&losses).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?} {losses:?}");
+    }
+}
+
+/// Runs in one process, each of which has tidied among the other's graphs.
+#[test]
+fn runs_at_once_do_not_meddle() {
+    let recipe = Recipe { loss: LossSettings::default(), freeze_statistics: false, ..plain() };
+    let batches = [batch(0..2)];
+    let alone = after(&recipe, &batches, 4);
+    let together: Vec<(State, Step)> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| after(&recipe, &batches, 4))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(together.iter().all(|run| run == &alone), "the same bits");
+}
+
 #[test]
 fn class_weights_and_ignored_pixels() {
     let settings = LossSettings {
@@ -138,6 +191,7 @@ fn class_weights_and_ignored_pixels() {
     let valid: Vec<f64> = labels.iter().map(|&label| f64::from(u8::from(label != 255))).collect();
     let shares = one_hot(&labels, 3, 16);
     let logits = noise("logits", 96);
+    let _turn = graph_turn();
     let input = tensor(&logits, [2, 3, 4, 4]).require_grad();
     let target = Target::new(&labels, [2, 4, 4], 3, &settings);
     let loss = Loss::new(input.clone(), &target, &settings).total;
@@ -352,7 +406,7 @@ fn frozen_parts_stay() {
 #[test]
 fn compat_follows_the_2021_recipe() {
     let set = discs::Set::new();
-    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let device = Devices::cpu();
     let resolved = |more: &str| {
         let path = set.config("out", more);
         TrainConfig::read(&path).unwrap().resolve(&set.at(""), &device, &mut Control::none())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use transunet::config::ModelConfig;
 use transunet::control::{Cancel, Control, Flow, Stage};
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::{Device, DeviceChoice, Devices};
 use transunet::dicom::{Series, SeriesOptions};
 use transunet::error::Error;
 use transunet::formats;
@@ -24,8 +24,8 @@ use transunet::packed::{PackedSlice, Packer};
 use transunet::volume::Volume;
 use transunet::weights::Precision;
 
-fn cpu() -> Device {
-    Device::open(DeviceChoice::Cpu).unwrap()
+fn cpu() -> Devices {
+    Devices::cpu()
 }
 
 fn volume(size: [usize; 3], voxels: Vec<f32>) -> Arc<Volume> {
@@ -168,9 +168,9 @@ fn a_stop_takes_effect_within_a_slice() {
     let shape = [1, 1, 224, 224];
     let pixels = || vec![0.5; shape.iter().product()];
     // The first pass packs the weights.
-    model.classify(pixels(), shape, false, None).unwrap();
+    model.first().classify(pixels(), shape, false, None).unwrap();
     let start = Instant::now();
-    model.classify(pixels(), shape, false, None).unwrap();
+    model.first().classify(pixels(), shape, false, None).unwrap();
     let whole = start.elapsed();
     let mut latest = Duration::ZERO;
     for part in 1..10 {
@@ -181,7 +181,7 @@ fn a_stop_takes_effect_within_a_slice() {
                 cancel.trigger();
                 Instant::now()
             });
-            let result = model.classify(pixels(), shape, false, Some(&cancel));
+            let result = model.first().classify(pixels(), shape, false, Some(&cancel));
             let returned = Instant::now();
             (result, returned.saturating_duration_since(stop.join().unwrap()))
         });
@@ -190,7 +190,54 @@ fn a_stop_takes_effect_within_a_slice() {
         latest = latest.max(late);
     }
     println!("a slice takes {whole:.0?}, the slowest stop {latest:.0?}");
-    model.classify(pixels(), shape, false, Some(&Cancel::default())).unwrap();
+    model.first().classify(pixels(), shape, false, Some(&Cancel::default())).unwrap();
+}
+
+/// The CPU several times stands in for several GPUs.
+#[test]
+fn several_devices_share_a_volume() {
+    let cpu = || Device::open(DeviceChoice::Cpu).unwrap();
+    let devices = Devices::new(vec![cpu(), cpu(), cpu()]).unwrap();
+    assert_eq!(devices.id(), "cpu,cpu,cpu");
+    let config = ModelConfig::undescribed(Architecture::tiny(64, 4));
+    let shared = Model::untrained(&devices, config, 3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let volume = waves([50, 40, 7]);
+    let run = |model: &Model, name: &str, batch| {
+        let probabilities = Some(folder.path().join(name));
+        let options = SegmentOptions { batch, probabilities, ..Default::default() };
+        let mut done = Vec::new();
+        let mut control = Control::none().on_progress(|event| {
+            if event.stage == Stage::Infer {
+                done.push(event.done);
+            }
+            Flow::Continue
+        });
+        let labels = segment(model, &volume, &options, &mut control).unwrap().to_vec().unwrap();
+        drop(control);
+        (labels, std::fs::read(folder.path().join(name)).unwrap(), done)
+    };
+    let alone = run(&untrained(), "alone.nii", Some(1));
+    assert!(run(&shared, "shared.nii", Some(1)) == alone, "each slice once, in order");
+    let pairs = run(&shared, "pairs.nii", Some(2));
+    assert!(pairs.0 == alone.0);
+    assert_eq!(pairs.2, [0, 2, 4, 6, 7]);
+    // Fewer batches than devices.
+    assert!(run(&shared, "whole.nii", Some(7)).0 == alone.0);
+
+    let bundle = folder.path().join("model.safetensors");
+    shared.save(&bundle, Precision::Single).unwrap();
+    assert!(run(&Model::load(&devices, &bundle).unwrap(), "loaded.nii", None).0 == alone.0);
+
+    let mut voxels = vec![0.0; 20 * 20 * 9];
+    voxels[400 * 5 + 21] = f32::NAN;
+    let broken = self::volume([20, 20, 9], voxels);
+    let failed = segment(&shared, &broken, &SegmentOptions::default(), &mut Control::none()).unwrap_err().to_string();
+    assert!(failed.contains("slice 5"), "{failed}");
+    let mut stop = Control::none().on_progress(|event| if event.done == 2 { Flow::Cancel } else { Flow::Continue });
+    let stopped = segment(&shared, &volume, &SegmentOptions::default(), &mut stop);
+    assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+    assert!(matches!(Devices::new(Vec::new()), Err(Error::Argument(_))));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use dicom::dictionary_std::tags;
 use phantom::put_text;
 use place::{Place, err};
 use transunet::config::ModelConfig;
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::model::Model;
 use transunet::network::Architecture;
 use transunet::weights::Precision;
@@ -24,7 +24,7 @@ fn model(place: &Place) -> std::path::PathBuf {
     let path = place.at("head.safetensors");
     let mut config = ModelConfig::undescribed(Architecture::tiny(64, 4));
     config.input.series = Some("body=HEAD,contrast=yes".into());
-    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let device = Devices::cpu();
     Model::untrained(&device, config, 3).unwrap().save(&path, Precision::Single).unwrap();
     path
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use discs::Set;
 use transunet::config::ModelConfig;
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::model::Model;
 use transunet::network::Architecture;
 use transunet::weights::{Checkpoint, Precision};
@@ -73,7 +73,7 @@ fn from_a_bundle_of_five_classes_and_another_size() {
     let set = Set::new();
     let start = set.at("five.safetensors");
     let architecture = Architecture { hidden: 16, heads: 2, layers: 1, mlp: 16, ..Architecture::tiny(64, 5) };
-    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let device = Devices::cpu();
     let values = |name: &str, shape: &[usize]| Ok(name_weights::values(1, 24, name, shape));
     Model::with_values(&device, ModelConfig::undescribed(architecture), values)
         .unwrap()

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use dicom::dictionary_std::uids;
 use serde_json::json;
-use transunet::device::{Device, DeviceChoice, cpu_threads};
+use transunet::device::{Devices, cpu_threads};
 use transunet::model::Model;
 
 #[path = "../common/program.rs"]
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// An empty line is a pass over the first `batch` of `slices.raw`; a line with a path writes the logits there too.
 fn forward(folder: &Path, batch: usize, threads: usize) -> Result<(), Box<dyn Error>> {
     let threads = cpu_threads(threads);
-    let model = Model::load(&Device::open(DeviceChoice::Cpu)?, &folder.join("weights.safetensors"))?;
+    let model = Model::load(&Devices::cpu(), &folder.join("weights.safetensors"))?;
     let [height, width] = model.config().input_size();
     let shape = [batch, 1, height, width];
     let mut pixels: Vec<f32> = bytemuck::pod_collect_to_vec(&fs::read(folder.join("slices.raw"))?);
@@ -45,7 +45,7 @@ fn forward(folder: &Path, batch: usize, threads: usize) -> Result<(), Box<dyn Er
         let out = line?;
         let input = pixels.clone();
         let began = Instant::now();
-        let logits = model.logits(input, shape)?;
+        let logits = model.first().logits(input, shape)?;
         let seconds = began.elapsed().as_secs_f64();
         if !out.is_empty() {
             fs::write(out, bytemuck::cast_slice::<f32, u8>(&logits))?;

@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::json;
 use transunet::config::ModelConfig;
-use transunet::device::{Cpu, Device, DeviceChoice, cpu_threads};
+use transunet::device::{Cpu, Devices, cpu_threads};
 use transunet::kernels::simd::buffer::Keeper;
 use transunet::model::Model;
 use transunet::network::{Architecture, initial_values};
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (folder, batch): (PathBuf, usize) = (folder.into(), batch.parse()?);
     let threads = cpu_threads(threads.parse()?);
     let architecture = Architecture::r50_vit_b16(SIDE, CLASSES);
-    let device = Device::open(DeviceChoice::Cpu)?;
+    let device = Devices::cpu();
     Model::untrained(&device, ModelConfig::undescribed(architecture.clone()), SEED)?
         .save(&folder.join("weights.safetensors"), Precision::Single)?;
     let (images, labels) = made_up(batch);
@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let loss = Loss::new(logits, &target, &settings).total;
         let value = f64::from(loss.clone().into_scalar());
         let forward = began.elapsed();
-        let gradients = student.gradients(&loss);
+        let gradients = student.gradients(&loss)?;
         let backward = began.elapsed() - forward;
         student = optimizer.update(student, gradients, 0.01);
         let seconds = began.elapsed();

@@ -44,20 +44,6 @@ void serve(const Module &module, int count, char **words) {
   }
 }
 
-Refusal unknown(const std::string &device) {
-  return Refusal("--device is \"" + device + "\", expected auto, cpu, cuda or cuda:N");
-}
-
-/// N of "cuda:N", 0 of "cuda".
-std::uint32_t card(const std::string &device) {
-  if (device == "cuda") return 0;
-  const std::string digits = device.substr(std::min(device.size(), std::size_t{5}));
-  const bool numbered = device[4] == ':' && !digits.empty() && digits.size() < 4 &&
-                        digits.find_first_not_of("0123456789") == std::string::npos;
-  if (!numbered) throw unknown(device);
-  return static_cast<std::uint32_t>(std::stoul(digits));
-}
-
 }  // namespace
 
 int enter(const Module &module, int count, char **words) noexcept {
@@ -100,15 +86,7 @@ std::string Warnings::closing_words() const {
 
 RuntimeOptions runtime_options(const Arguments &arguments) {
   RuntimeOptions options;
-  const std::string &device = arguments.text("device");
-  if (device == "cpu") {
-    options.device = Device::Cpu;
-  } else if (device.rfind("cuda", 0) == 0) {
-    options.device = Device::Cuda;
-    options.device_index = card(device);
-  } else if (device != "auto") {
-    throw unknown(device);
-  }
+  options.device = arguments.text("device");
   options.cpu_threads = static_cast<std::uint32_t>(arguments.integer("threads", 0, UINT16_MAX));
   return options;
 }

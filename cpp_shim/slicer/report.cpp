@@ -20,7 +20,7 @@ void write_report(const Run &run, const std::filesystem::path &path, const Contr
   Json report;
   report["transunet"] = version();
   report["model"] = detail::utf8(run.model_path);
-  report["device"] = runtime.at("device");
+  report["devices"] = runtime.at("devices");
   report["device_fallback"] = runtime.at("fallback");
   report["modality"] = series.is_null() ? Json() : series.at("modality");
   report.update(Json::parse(run.labelmap.statistics(control).str()));

@@ -56,6 +56,7 @@ std::string words(const Progress &progress) {
     case Stage::Read: return count_words("Reading file", progress);
     case Stage::Preprocess: return count_words("Measuring intensities, slice", progress);
     case Stage::Infer: return count_words("Segmenting slice", progress);
+    case Stage::Compile: return "Compiling kernels for the GPU";
     case Stage::Write: return count_words("Writing frame", progress);
     default: return "Working";
   }

@@ -68,6 +68,7 @@ class Course {
     switch (progress.stage) {
       case Stage::Read: return count_words("Checking case", progress);
       case Stage::Preprocess: return count_words("Preparing case", progress);
+      case Stage::Compile: return "Compiling kernels for the GPU";
       case Stage::Validate: return count_words("Validating case", progress);
       case Stage::Train: break;
       default: return "Writing";

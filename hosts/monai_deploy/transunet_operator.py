@@ -79,7 +79,7 @@ def load_model(path: str, device: str, threads: int) -> transunet.Model:
     runtime = transunet.Runtime(device, threads, on_log=log)
     model = runtime.load(path)
     about = model.describe()
-    _LOG.info("model %s on %s", about["name"], about["device"]["id"])
+    _LOG.info("model %s on %s", about["name"], ",".join(device["id"] for device in about["devices"]))
     return model
 
 

@@ -72,7 +72,7 @@ class Cancelled(Error):
 class Progress:
     """One progress event.
 
-    stage: "read", "preprocess", "infer", "train", "validate" or "write"; later versions may add stages.
+    stage: "read", "preprocess", "infer", "train", "validate", "write" or "compile"; later versions may add stages.
     epoch: 1-based while training, else 0.
     done, total: files, slices or steps; total 0 = unknown.
     loss, dice: NaN when not meaningful.
@@ -146,7 +146,7 @@ class Geometry:
 
 class _RuntimeOptions(ctypes.Structure):
     _fields_ = [
-        ("struct_size", c_size_t), ("device", c_int32), ("device_index", c_uint32), ("log_level", c_int32),
+        ("struct_size", c_size_t), ("device", c_char_p), ("kernel_cache", c_char_p), ("log_level", c_int32),
         ("cpu_threads", c_uint32), ("on_log", c_void_p), ("log_user_data", c_void_p),
     ]  # fmt: skip
 
@@ -215,11 +215,10 @@ class _TrainOptions(ctypes.Structure):
 
 _ABI_VERSION = 1 << 16  # generation << 16 | revision, as in the header that this file was written for
 _OK, _INVALID_ARGUMENT, _CANCELLED = 0, 100, 500
-_DEVICES = {"auto": 0, "cpu": 1, "cuda": 2}
 _LOG_LEVELS = {"error": 1, "warn": 2, "info": 3, "debug": 4, "trace": 5}
 _SEG_ENCODINGS = {"binary": 0, "fractional": 1, "labelmap": 2}
 _SEG_COMPRESSIONS = {"none": 0, "rle": 1, "deflate": 2}
-_STAGES = {1: "read", 2: "preprocess", 3: "infer", 4: "train", 5: "validate", 6: "write"}
+_STAGES = {1: "read", 2: "preprocess", 3: "infer", 4: "train", 5: "validate", 6: "write", 7: "compile"}
 _VOXEL_TYPES = {"u1": 1, "i1": 2, "u2": 3, "i2": 4, "u4": 5, "i4": 6, "f4": 7, "f8": 8}
 
 _ProgressFunction = ctypes.CFUNCTYPE(c_int32, POINTER(_Progress), c_void_p)
@@ -490,13 +489,15 @@ def series(path: PathLike, progress: Optional[ProgressCallable] = None, cancel: 
 
 
 class Runtime:
-    """An open device. A context manager; closing it leaves its models usable.
+    """Open devices. A context manager; closing it leaves its models usable.
 
-    device: "auto" (a GPU if usable, else the CPU), "cpu", "cuda" or "cuda:1".
+    device: "auto" (a GPU if usable, else the CPU), "cpu", "cuda:0", or several GPUs that share the work, "cuda:0,cuda:1".
     threads: that compute on the CPU; 0 = one for each core. The first runtime decides for the process.
     on_log: callable(level, target, message), three texts; from any thread, one call at a time. What it raises goes to
         sys.unraisablehook. It must not close its runtime.
     log_level: "error", "warn", "info", "debug" or "trace"; the last two may name patients' files and identifiers.
+    kernel_cache: folder where a GPU's compiled kernels are kept for later processes; None = in the user's folder for caches.
+        The first runtime that says one decides for the process.
     """
 
     def __init__(
@@ -505,10 +506,8 @@ class Runtime:
         threads: int = 0,
         on_log: Optional[Callable[[str, str, str], Any]] = None,
         log_level: str = "warn",
+        kernel_cache: Optional[PathLike] = None,
     ):
-        kind, _, index = str(device).partition(":")
-        if kind not in _DEVICES or (index and not (kind == "cuda" and index.isdecimal())):
-            raise _refuse(f"device: {device!r}, expected auto, cpu, cuda or cuda:N")
         if log_level not in _LOG_LEVELS:
             raise _refuse(f"log_level: {log_level!r}, expected one of {', '.join(_LOG_LEVELS)}")
         if on_log is not None and not callable(on_log):
@@ -521,8 +520,8 @@ class Runtime:
         function = _LogFunction(log) if on_log else None
         options = _sized(
             _RuntimeOptions,
-            device=_DEVICES[kind],
-            device_index=_number(int(index or 0), "device"),
+            device=_text(device, "device"),
+            kernel_cache=_path(kernel_cache, "kernel_cache"),
             log_level=_LOG_LEVELS[log_level],
             cpu_threads=_number(threads, "threads"),
             on_log=ctypes.cast(function, c_void_p) if function else None,
@@ -547,7 +546,7 @@ class Runtime:
         self.close()
 
     def describe(self) -> dict:
-        """{"version", "abi_version", "device": {...}, "fallback": why "auto" took no GPU or None, "cpu_threads"}"""
+        """{"version", "abi_version", "devices": [...], "fallback": why "auto" took no GPU or None, "cpu_threads"}"""
         return json.loads(_lib.runtime_describe(self._open()))
 
     def load(
@@ -696,7 +695,7 @@ class Model:
         return _labels(_lib.model_label_count, _lib.model_label, self._handle)
 
     def describe(self) -> dict:
-        """The description: "name", "architecture", "input", "labels", "licence", ..., "device" and "warnings"."""
+        """The description: "name", "architecture", "input", "labels", "licence", ..., "devices" and "warnings"."""
         return json.loads(_lib.model_describe(self._handle))
 
     def save(self, path: PathLike) -> None:

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use transunet::device::{Device, DeviceChoice, DeviceInfo};
+use transunet::device::{Device, DeviceInfo};
 
 use super::table::{self, Table};
 use super::{Outcome, Session};
@@ -33,7 +33,9 @@ impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = Table::new(&["Device", "Memory", "Name"], &[false, true, false]);
         for device in &self.devices {
-            list.row([device.id.clone(), device.memory_bytes.map_or("-".into(), table::bytes), device.name.clone()]);
+            let driver = device.driver.as_ref().map_or(String::new(), |driver| format!(", driver {driver}"));
+            let name = format!("{}{driver}", device.name);
+            list.row([device.id.clone(), device.memory_bytes.map_or("-".into(), table::bytes), name]);
         }
         let lines = list.lines();
         for (line, reason) in lines.iter().zip(std::iter::once(&None).chain(self.devices.iter().map(|d| &d.unusable))) {
@@ -43,19 +45,5 @@ impl fmt::Display for List {
             }
         }
         Ok(())
-    }
-}
-
-/// "auto", "cpu", "cuda" or "cuda:N".
-pub fn parse(text: &str) -> Result<DeviceChoice, String> {
-    match text {
-        "auto" => Ok(DeviceChoice::Auto),
-        "cpu" => Ok(DeviceChoice::Cpu),
-        "cuda" => Ok(DeviceChoice::Cuda(0)),
-        _ => text
-            .strip_prefix("cuda:")
-            .and_then(|index| index.parse().ok())
-            .map(DeviceChoice::Cuda)
-            .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into()),
     }
 }

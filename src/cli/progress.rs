@@ -76,6 +76,7 @@ fn new_bar(stage: Stage, ends: bool) -> ProgressBar {
     let name = match stage {
         Stage::Read => "reading",
         Stage::Preprocess => "preparing",
+        Stage::Compile => "compiling kernels",
         Stage::Infer => "segmenting",
         Stage::Train => "training",
         Stage::Validate => "validating",

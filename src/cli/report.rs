@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use transunet::device::{Device, DeviceInfo};
+use transunet::device::{DeviceInfo, Devices};
 use transunet::labelmap::Labelmap;
 use transunet::statistics::{Statistics, statistics};
 use transunet::{Result, atomic_file};
@@ -18,7 +18,7 @@ pub struct Report {
     /// Version of this library.
     transunet: &'static str,
     model: PathBuf,
-    device: DeviceInfo,
+    devices: Vec<DeviceInfo>,
     /// Why a GPU was not taken.
     device_fallback: Option<String>,
     /// Modality of the series; `None` for a volume file.
@@ -73,12 +73,12 @@ impl Clock {
 }
 
 impl Report {
-    pub fn new(labelmap: &Labelmap, model: &Path, device: &Device, outputs: Vec<PathBuf>) -> Result<Self> {
+    pub fn new(labelmap: &Labelmap, model: &Path, devices: &Devices, outputs: Vec<PathBuf>) -> Result<Self> {
         Ok(Report {
             transunet: env!("CARGO_PKG_VERSION"),
             model: model.to_path_buf(),
-            device: device.info().clone(),
-            device_fallback: device.fallback().map(Into::into),
+            devices: devices.infos(),
+            device_fallback: devices.fallback().map(Into::into),
             modality: labelmap.source().series().map(|series| series.modality.clone()),
             statistics: statistics(labelmap)?,
             outputs,
@@ -124,7 +124,7 @@ impl Report {
         lines.push(format!(
             "{} in {total:.1} s on {} (model {load_model:.1}, read {read:.1}, segment {segment:.1}, write {write:.1})",
             plural(self.statistics.geometry.size[2], "slice"),
-            self.device.id,
+            self.devices.iter().map(|device| device.id.as_str()).collect::<Vec<_>>().join(","),
         ));
         lines.join("\n")
     }

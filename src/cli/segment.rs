@@ -72,8 +72,8 @@ impl Segment {
         let mut clock = Clock::start();
         let mut seconds = Seconds::default();
         let mut control = session.control();
-        let device = self.computing.open()?;
-        let model = Model::load(&device, &weights).about(Code::Model)?;
+        let devices = self.computing.open()?;
+        let model = Model::load(&devices, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
         let usual = model.config().input.series_choice().about(Code::Model)?;

@@ -56,12 +56,13 @@ impl Train {
         let config =
             TrainConfig::layered(self.config.as_deref(), settings.as_deref(), data, output).about(Code::Input)?;
         let mut control = session.control();
-        let device = self.computing.open()?;
+        let devices = self.computing.open()?;
         let base = self.config.as_deref().map_or(Path::new(""), folder_of);
-        let mut plan = config.resolve(base, &device, &mut control).about(Code::Input)?;
+        let mut plan = config.resolve(base, &devices, &mut control).about(Code::Input)?;
         plan.command = std::env::args().collect::<Vec<_>>().join(" ");
         session.print(&described(&plan));
-        let outcome = run::run(&plan, &device, self.resume, &mut Told { session }, &mut control).about(Code::Output)?;
+        let outcome =
+            run::run(&plan, &devices, self.resume, &mut Told { session }, &mut control).about(Code::Output)?;
         drop(control);
         let best = match outcome.best {
             Some(best) => format!(", validation Dice {:.4} at step {}", best.dice, best.step),

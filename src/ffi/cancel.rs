@@ -26,6 +26,8 @@ pub const TRANSUNET_STAGE_TRAIN: transunet_stage = 4;
 pub const TRANSUNET_STAGE_VALIDATE: transunet_stage = 5;
 /// Writing files.
 pub const TRANSUNET_STAGE_WRITE: transunet_stage = 6;
+/// Compiling a GPU's kernels for input of a new size and seeking the fastest; minutes the first time, kept on disk.
+pub const TRANSUNET_STAGE_COMPILE: transunet_stage = 7;
 
 /// Answer of a progress callback.
 pub type transunet_flow = i32;
@@ -136,6 +138,7 @@ fn event(progress: &Progress) -> transunet_progress {
         stage: match progress.stage {
             Stage::Read => TRANSUNET_STAGE_READ,
             Stage::Preprocess => TRANSUNET_STAGE_PREPROCESS,
+            Stage::Compile => TRANSUNET_STAGE_COMPILE,
             Stage::Infer => TRANSUNET_STAGE_INFER,
             Stage::Train => TRANSUNET_STAGE_TRAIN,
             Stage::Validate => TRANSUNET_STAGE_VALIDATE,

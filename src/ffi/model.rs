@@ -41,10 +41,10 @@ pub unsafe extern "C" fn transunet_model_load(
     error: *mut *mut transunet_error,
 ) -> transunet_status {
     create(error, out, || {
-        let device = borrow(runtime, "runtime")?.device.clone();
+        let devices = borrow(runtime, "runtime")?.devices.clone();
         let model = path_in(model, "model")?;
         control_in(control)?;
-        transunet_model::new(Model::load(&device, &catalog::find(model, home().as_deref())?)?)
+        transunet_model::new(Model::load(&devices, &catalog::find(model, home().as_deref())?)?)
     })
 }
 
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn transunet_model_save(
 }
 
 /// The model as JSON, borrowed: its description ("name","architecture","input","labels","provenance","licence",
-/// "intended_use", ... as in the bundle) with "device": where it runs, and "warnings": what to know before using it.
+/// "intended_use", ... as in the bundle) with "devices": where it runs, and "warnings": what to know before using it.
 /// NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_model_describe(model: *const transunet_model) -> *const c_char {
@@ -98,7 +98,7 @@ impl transunet_model {
     pub(super) fn new(model: Model) -> Result<Self> {
         let config = model.config();
         let mut description = serde_json::to_value(config).map_err(|e| Error::Internal(format!("JSON: {e}")))?;
-        description["device"] = json!(model.device().info());
+        description["devices"] = json!(model.devices().infos());
         description["warnings"] = json!(model.warnings());
         let description = json_text(&description)?;
         Ok(transunet_model { labels: LabelTexts::new(&config.labels), description, model: Arc::new(model) })

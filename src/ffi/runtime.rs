@@ -7,24 +7,14 @@ use libc::{c_char, c_void};
 use log::{Level, LevelFilter};
 use serde_json::json;
 
-use crate::device::{self, Device, DeviceChoice};
+use crate::device::{self, Device, DeviceChoices, Devices};
 use crate::error::{Error, Result};
 use crate::ffi::error::transunet_error;
 use crate::ffi::guard::{create, release};
 use crate::ffi::library::{TRANSUNET_ABI_VERSION, transunet_status};
 use crate::ffi::record::{Record, read_or_default};
-use crate::ffi::text::{c_text, json_text, transunet_text};
+use crate::ffi::text::{c_text, json_text, optional_text_in, path_in, transunet_text};
 use crate::log_sink::Subscription;
-
-/// Where to compute.
-pub type transunet_device = i32;
-
-/// CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why.
-pub const TRANSUNET_DEVICE_AUTO: transunet_device = 0;
-pub const TRANSUNET_DEVICE_CPU: transunet_device = 1;
-/// An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening one loads NVRTC and, where
-/// CUDA_PATH does not name the CUDA headers, sets it for the process (docs/gpu.md).
-pub const TRANSUNET_DEVICE_CUDA: transunet_device = 2;
 
 /// How much the library says; each level includes those before it.
 pub type transunet_log_level = i32;
@@ -56,9 +46,14 @@ pub type transunet_log_fn = Option<
 #[derive(Clone, Copy)]
 pub struct transunet_runtime_options {
     pub struct_size: usize,
-    pub device: transunet_device,
-    /// Which GPU, with TRANSUNET_DEVICE_CUDA; 0 otherwise.
-    pub device_index: u32,
+    /// Where to compute: "auto" (or NULL), "cpu", "cuda:0", or several GPUs that share the work, "cuda:0,cuda:1". "auto" is
+    /// CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why. What is named fails with
+    /// TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening a GPU loads NVRTC and, where CUDA_PATH does not
+    /// name the CUDA headers, sets it for the process (docs/gpu.md).
+    pub device: *const c_char,
+    /// Folder where a GPU's compiled kernels and their tuning are kept for later processes, made if need be; NULL =
+    /// transunet/kernels in the user's folder for caches. The first runtime that says one decides for the process.
+    pub kernel_cache: *const c_char,
     pub log_level: transunet_log_level,
     /// Threads that compute on the CPU; 0 = one for each core. The first runtime decides for the process;
     /// transunet_runtime_describe says what holds.
@@ -74,15 +69,15 @@ unsafe impl Record for transunet_runtime_options {
     const NAME: &'static str = "transunet_runtime_options";
 }
 
-/// An open device and a log callback.
+/// Open devices and a log callback.
 pub struct transunet_runtime {
-    pub(super) device: Device,
+    pub(super) devices: Devices,
     description: CString,
     _log: Option<Subscription>,
 }
 
 /// All devices that this library could use on this machine, as JSON:
-/// [{"id":"cpu","name":...,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
+/// [{"id":"cpu","name":...,"driver":null,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
 /// Free `*out` with transunet_text_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_device_list(
@@ -92,8 +87,8 @@ pub unsafe extern "C" fn transunet_device_list(
     create(error, out, || transunet_text::json(&Device::list()))
 }
 
-/// Opens a device. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
-/// Statuses: INVALID_ARGUMENT, DEVICE_UNAVAILABLE.
+/// Opens the devices. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
+/// Statuses: INVALID_ARGUMENT, IO, DEVICE_UNAVAILABLE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_runtime_create(
     options: *const transunet_runtime_options,
@@ -102,7 +97,9 @@ pub unsafe extern "C" fn transunet_runtime_create(
 ) -> transunet_status {
     create(error, out, || {
         let options = read_or_default(options, "options")?;
-        let choice = device_choice(&options)?;
+        let choices =
+            optional_text_in(options.device, "options->device")?.map_or(Ok(DeviceChoices::default()), str::parse);
+        let choices = choices.map_err(|reason| Error::Argument(format!("options->device: {reason}")))?;
         if options.cpu_threads > MAX_THREADS {
             return Err(Error::Argument(format!(
                 "options->cpu_threads is {}, expected at most {MAX_THREADS}",
@@ -110,21 +107,25 @@ pub unsafe extern "C" fn transunet_runtime_create(
             )));
         }
         let log = subscribe(&options)?;
+        if !options.kernel_cache.is_null() {
+            device::keep_kernels_in(path_in(options.kernel_cache, "options->kernel_cache")?)?;
+        }
         let threads = device::cpu_threads(options.cpu_threads as usize);
-        let device = Device::open(choice)?;
+        let devices = Devices::open(&choices)?;
         let description = json_text(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "abi_version": TRANSUNET_ABI_VERSION,
-            "device": device.info(),
-            "fallback": device.fallback(),
+            "devices": devices.infos(),
+            "fallback": devices.fallback(),
             "cpu_threads": threads,
+            "kernel_cache": device::kernel_cache(),
         }))?;
-        Ok(transunet_runtime { device, description, _log: log })
+        Ok(transunet_runtime { devices, description, _log: log })
     })
 }
 
-/// The runtime as JSON, borrowed: {"version","abi_version","device":{"id","name","memory_bytes","unusable"},
-/// "fallback": why AUTO did not take a GPU or null,"cpu_threads"}. NULL for NULL.
+/// The runtime as JSON, borrowed: {"version","abi_version","devices":[{"id","name","driver","memory_bytes","unusable"}],
+/// "fallback": why "auto" did not take a GPU or null,"cpu_threads","kernel_cache"}. NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_runtime_describe(runtime: *const transunet_runtime) -> *const c_char {
     runtime.as_ref().map_or(ptr::null(), |runtime| runtime.description.as_ptr())
@@ -135,20 +136,6 @@ pub unsafe extern "C" fn transunet_runtime_describe(runtime: *const transunet_ru
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_runtime_free(runtime: *mut transunet_runtime) {
     release(runtime);
-}
-
-fn device_choice(options: &transunet_runtime_options) -> Result<DeviceChoice> {
-    match (options.device, options.device_index) {
-        (TRANSUNET_DEVICE_CUDA, index) => Ok(DeviceChoice::Cuda(index)),
-        (TRANSUNET_DEVICE_AUTO, 0) => Ok(DeviceChoice::Auto),
-        (TRANSUNET_DEVICE_CPU, 0) => Ok(DeviceChoice::Cpu),
-        (TRANSUNET_DEVICE_AUTO | TRANSUNET_DEVICE_CPU, index) => Err(Error::Argument(format!(
-            "options->device_index is {index}, expected 0 unless options->device is TRANSUNET_DEVICE_CUDA"
-        ))),
-        (device, _) => {
-            Err(Error::Argument(format!("options->device is {device}, expected a TRANSUNET_DEVICE_ number")))
-        }
-    }
 }
 
 fn subscribe(options: &transunet_runtime_options) -> Result<Option<Subscription>> {

@@ -57,16 +57,16 @@ pub unsafe extern "C" fn transunet_train(
     error: *mut *mut transunet_error,
 ) -> transunet_status {
     create(error, out, || {
-        let device = borrow(runtime, "runtime")?.device.clone();
+        let devices = borrow(runtime, "runtime")?.devices.clone();
         let path = if config_path.is_null() { None } else { Some(path_in(config_path, "config_path")?) };
         let (options, [data, output]) = options_in(options)?;
         let settings = optional_text_in(options.settings, "options->settings")?;
         let mut control = control_in(control)?;
         let config = TrainConfig::layered(path, settings, data.as_deref(), output.as_deref())?;
-        let mut plan = config.resolve(path.map_or(Path::new(""), folder_of), &device, &mut control)?;
+        let mut plan = config.resolve(path.map_or(Path::new(""), folder_of), &devices, &mut control)?;
         plan.command = format!("transunet_train({path:?}, {:?})", settings.unwrap_or_default());
-        let outcome = run::run(&plan, &device, options.resume != 0, &mut (), &mut control)?;
-        transunet_model::new(Model::load(&device, &outcome.bundle)?)
+        let outcome = run::run(&plan, &devices, options.resume != 0, &mut (), &mut control)?;
+        transunet_model::new(Model::load(&devices, &outcome.bundle)?)
     })
 }
 

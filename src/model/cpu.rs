@@ -1,7 +1,7 @@
 //! A network on the CPU, by the engine, with where its weights come from.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::{Classified, Network};
 use crate::control::Cancel;
@@ -25,7 +25,7 @@ pub(super) struct OnCpu {
 enum Origin {
     /// Read again where they are asked for, so that they are not held twice; `sums` show whether the file still has them.
     File {
-        checkpoint: Checkpoint,
+        checkpoint: Arc<Checkpoint>,
         compat: bool,
         sums: BTreeMap<String, u32>,
     },
@@ -58,7 +58,7 @@ fn sum(values: &[f32]) -> u32 {
 
 impl OnCpu {
     /// The network of a checkpoint that fits `architecture`.
-    pub fn load(architecture: Architecture, checkpoint: Checkpoint, compat: bool) -> Result<Self> {
+    pub fn load(architecture: Architecture, checkpoint: Arc<Checkpoint>, compat: bool) -> Result<Self> {
         let mut sums = BTreeMap::new();
         let engine = Engine::new(&architecture, Isa::fastest(), |name, _| {
             let values = checkpoint.read_for(name, &architecture, compat)?;
@@ -129,6 +129,10 @@ impl Network for OnCpu {
             }
         })?;
         Ok(out)
+    }
+
+    fn compiles(&self, _shape: [usize; 4]) -> bool {
+        false
     }
 
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::augment::Augmentation;
 use crate::config::{self, Compat, DataFingerprint, Input, ModelConfig, Sizes};
 use crate::control::Control;
 use crate::data::{CaseFacts, DataConfig, Dataset, Listing, Parts, Split, Survey};
-use crate::device::Device;
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::weights::Precision;
 
@@ -165,7 +165,7 @@ impl TrainConfig {
 
     /// Looks at the data and at the device and decides what the document leaves open; `base` is what its relative paths
     /// are relative to.
-    pub fn resolve(self, base: &Path, device: &Device, control: &mut Control) -> Result<Run> {
+    pub fn resolve(self, base: &Path, devices: &Devices, control: &mut Control) -> Result<Run> {
         let recipe = self.recipe();
         let listing = Listing::find(&self.data, base)?;
         let survey = Survey::of(listing, recipe.loss.ignore, |_| Ok(None), control)?;
@@ -204,11 +204,12 @@ impl TrainConfig {
         }
         architecture.dropout = recipe.dropout;
         let cache = self.cache << 20;
-        let recipe = match device.info().memory_bytes {
+        let recipe = plan::spread(recipe, devices.all().len());
+        let recipe = match devices.memory_bytes() {
             // The data are in main memory, a GPU's step is not.
             Some(memory) if self.batch.is_none() => {
-                let data = if device.is_gpu() { 0 } else { cache.min(memory / 4) };
-                plan::batch(recipe, &architecture, memory / 4 * 3 - data, device.is_gpu())?
+                let data = if devices.are_gpus() { 0 } else { cache.min(memory / 4) };
+                plan::batch(recipe, &architecture, memory / 4 * 3 - data, devices.are_gpus())?
             }
             _ => recipe,
         };

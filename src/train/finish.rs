@@ -8,7 +8,7 @@ use super::validate;
 use crate::atomic_file;
 use crate::config::{Provenance, TrainingCard, ValidationFigures, to_yaml};
 use crate::control::{Control, Progress, Stage};
-use crate::device::Device;
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::journal::History;
 use crate::metrics::{LabelScore, Rules, scores, summarize};
@@ -61,21 +61,21 @@ fn keep_extremes(cases: &mut [CaseResult]) {
 /// before it is scored: whatever stops the scoring leaves it. Returns whether the run came to its end.
 pub fn finish(
     run: &Run,
-    device: &Device,
+    devices: &Devices,
     model: Model,
     standing: &Standing,
     history: &History,
     stopped: bool,
     control: &mut Control,
 ) -> Result<bool> {
-    let model = described(run, device, model, standing, &[])?;
+    let model = described(run, devices, model, standing, &[])?;
     let cases = match judge(run, &model, !stopped, control) {
         Err(Error::Cancelled) => None,
         cases => Some(cases?),
     };
     let complete = !stopped && cases.is_some();
     let cases = cases.unwrap_or_default();
-    let model = described(run, device, model, standing, &cases)?;
+    let model = described(run, devices, model, standing, &cases)?;
     let card = model_card(model.config());
     atomic_file::write(&run.output.join("model.md"), |out| out.write_all(card.as_bytes()))?;
     Report {
@@ -91,7 +91,7 @@ pub fn finish(
 }
 
 /// The model with its card, written.
-fn described(run: &Run, device: &Device, model: Model, standing: &Standing, cases: &[CaseResult]) -> Result<Model> {
+fn described(run: &Run, devices: &Devices, model: Model, standing: &Standing, cases: &[CaseResult]) -> Result<Model> {
     let card = TrainingCard {
         data: run.dataset.name.clone(),
         training_cases: run.parts.train.len(),
@@ -100,7 +100,7 @@ fn described(run: &Run, device: &Device, model: Model, standing: &Standing, case
         seed: run.recipe.seed,
         steps: standing.best.map_or(standing.step, |best| best.step),
         seconds: standing.seconds.round(),
-        device: device.info().name.clone(),
+        device: devices.names(),
         fingerprint: Some(run.fingerprint.clone()),
         recipe: to_yaml(&run.recipe)?,
         validation: figures(run, cases),

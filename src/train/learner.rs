@@ -1,20 +1,22 @@
 //! One step of learning after another, on any backend; everything that has to survive goes in and out by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::loss::{Loss, Target};
 use super::optimizer::{self, Average, Optimizer, from_vec, to_vec};
 use super::pass::TrainingPass;
 use super::settings::Recipe;
-use super::student::{NETWORK, Student};
-use crate::device::{Device, GradientWork, Learns};
+use super::student::{NETWORK, Student, graph_turn};
+use crate::device::{Devices, GradientWork, Learns};
 use crate::error::{Error, Result};
 use crate::kernels::channels_first;
 use crate::kernels::simd::buffer::Keeper;
 use crate::loader::Batch;
-use crate::network::Architecture;
+use crate::network::{Architecture, Named};
 
 /// Values of parameters, running statistics and moments by name.
 pub type State = BTreeMap<String, Vec<f32>>;
@@ -36,7 +38,7 @@ pub struct Step {
     pub gradient_norm: f64,
 }
 
-/// A network that learns, on its device.
+/// A network that learns, on its devices.
 pub trait Learner: Send {
     /// Update `number` (from 0) of `steps`, from `batches` whose gradients are averaged.
     ///
@@ -50,19 +52,19 @@ pub trait Learner: Send {
     fn state(&self) -> Result<State>;
 }
 
-/// A learner whose parameters begin as `read(name, shape)` returns.
+/// A learner whose parameters begin as `read(name, shape)` returns. Several devices share the passes of a step.
 pub fn begin(
-    device: &Device,
+    devices: &Devices,
     architecture: &Architecture,
     recipe: &Recipe,
     read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
 ) -> Result<Box<dyn Learner>> {
-    device.learn(Begin { architecture, recipe, updates: 0, state: State::new(), read })
+    devices.learn(Begin { architecture, recipe, updates: 0, state: State::new(), read })
 }
 
 /// A learner as another one's [`Learner::state`] was after `updates` steps.
 pub fn resume(
-    device: &Device,
+    devices: &Devices,
     architecture: &Architecture,
     recipe: &Recipe,
     updates: u64,
@@ -73,7 +75,7 @@ pub fn resume(
     let read = |name: &str, _: &[usize]| {
         state.remove(name).ok_or_else(|| Error::WeightsMismatch(format!("the checkpoint lacks {name}")))
     };
-    device.learn(Begin { architecture, recipe, updates, state: rest, read })
+    devices.learn(Begin { architecture, recipe, updates, state: rest, read })
 }
 
 struct Begin<'a, F> {
@@ -88,16 +90,17 @@ struct Begin<'a, F> {
 impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F> {
     type Output = Box<dyn Learner>;
 
-    fn run<B: Learns>(self, device: &B::Device) -> Result<Box<dyn Learner>> {
+    fn run<B: Learns>(self, devices: &[B::Device]) -> Result<Box<dyn Learner>> {
         let recipe = self.recipe.clone();
+        let device = &devices[0];
         let mut student =
             Student::<B>::new(self.architecture, recipe.loss.deep_supervision, device).filled(self.read)?;
         if recipe.freeze_encoder {
-            student = student.freeze(|name| name.starts_with("network.transformer."));
+            student = student.freeze(is_encoder);
         }
         let mut optimizer = Optimizer::new(recipe.optimizer);
         optimizer.updates = self.updates;
-        let plain = student.values().first_key_value().map(|(_, value)| value.device()).unwrap_or_default();
+        let plain = student.plain_device();
         let mut averaged = BTreeMap::new();
         for (name, values) in self.state {
             let tensor = from_vec(values, &plain);
@@ -111,39 +114,51 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F>
             .average
             .map(|keep| Average::new(keep, if averaged.is_empty() { student.values() } else { averaged }));
         let classes = self.architecture.classes;
-        Ok(Box::new(OnDevice {
-            student: Some(student),
-            optimizer,
-            average,
-            recipe,
-            classes,
-            device: device.clone(),
-            memory: Keeper::new(),
-        }))
+        let mut replicas = Vec::new();
+        for device in &devices[1..] {
+            let kept: State = student.values().into_iter().map(|(name, value)| (name, to_vec(value))).collect();
+            let read = |name: &str, _: &[usize]| Ok(kept.get(name).cloned().unwrap_or_default());
+            let replica = Student::<B>::new(self.architecture, recipe.loss.deep_supervision, device).filled(read)?;
+            let replica = if recipe.freeze_encoder { replica.freeze(is_encoder) } else { replica };
+            replicas.push(Replica { student: Some(replica), device: device.clone() });
+        }
+        replicas.insert(0, Replica { student: Some(student), device: device.clone() });
+        Ok(Box::new(OnDevices { replicas, optimizer, average, recipe, classes, memory: Keeper::new() }))
     }
 }
 
-struct OnDevice<B: Learns> {
-    /// Always there between steps.
-    student: Option<Student<B>>,
-    optimizer: Optimizer<B>,
-    average: Option<Average<B::InnerBackend>>,
-    recipe: Recipe,
-    classes: usize,
-    device: B::Device,
-    /// Of steps on a CPU.
-    memory: Keeper,
+fn is_encoder(name: &str) -> bool {
+    name.starts_with("network.transformer.")
 }
 
-impl<B: Learns> OnDevice<B> {
+/// The network on one device.
+struct Replica<B: Learns> {
+    /// Always there between steps.
+    student: Option<Student<B>>,
+    device: B::Device,
+}
+
+/// What every pass of a step is made with.
+struct Passes<'a> {
+    recipe: &'a Recipe,
+    classes: usize,
+    /// Number of the step's first pass in the run; tells passes apart.
+    first: u64,
+    batches: &'a [Batch],
+}
+
+/// Sums over passes: gradients; loss, cross-entropy and loss of Dice.
+type Sums<B> = (Option<Named<B>>, [f64; 3]);
+
+impl<B: Learns> Replica<B> {
     fn student(&self) -> Result<&Student<B>> {
         self.student.as_ref().ok_or_else(|| Error::Internal("the network was lost in a failed step".into()))
     }
 
-    /// Loss and gradients of one batch; `number` tells the passes of the run apart.
-    fn loss(&self, batch: &Batch, number: u64) -> Result<Loss<B>> {
+    /// Loss of one batch, by pass `number` of the run.
+    fn loss(&self, batch: &Batch, number: u64, passes: &Passes) -> Result<Loss<B>> {
         let student = self.student()?;
-        let recipe = &self.recipe;
+        let recipe = passes.recipe;
         let ([height, width], count) = (batch.size, batch.slices.len());
         let mut pass = TrainingPass {
             seed: recipe.seed,
@@ -156,32 +171,107 @@ impl<B: Learns> OnDevice<B> {
         };
         let images = TensorData::new(batch.images.clone(), [count, batch.channels, height, width]);
         let logits = student.network.forward_with(Tensor::from_data(images, &self.device), &mut pass);
-        let target = Target::new(&batch.labels, [count, height, width], self.classes, &recipe.loss);
+        let target = Target::new(&batch.labels, [count, height, width], passes.classes, &recipe.loss);
         let stages =
             pass.stages.drain(..).zip(&student.supervision).map(|(x, head)| channels_first(head.forward(x))).collect();
         Ok(Loss::new(logits, &target, &recipe.loss).with_stages(stages, &target, &recipe.loss))
     }
-}
 
-impl<B: Learns> Learner for OnDevice<B> {
-    fn step(&mut self, batches: &[Batch], number: u64, steps: u64) -> Result<Step> {
-        self.memory.turn();
+    /// Passes `at`, `at + apart`, ...
+    fn passes(&self, at: usize, apart: usize, passes: &Passes) -> Result<Sums<B::InnerBackend>> {
         let (mut sum, mut losses) = (None, [0.0; 3]);
-        let share = 1.0 / batches.len() as f64;
-        for (batch, part) in batches.iter().zip(0..) {
-            let loss = self.loss(batch, number * batches.len() as u64 + part)?;
-            let gradients = self.student()?.gradients(&loss.total);
+        for (batch, part) in passes.batches.iter().zip(0..).skip(at).step_by(apart) {
+            let (loss, gradients) = {
+                let _turn = graph_turn();
+                let loss = self.loss(batch, passes.first + part, passes)?;
+                let gradients = self.student()?.gradients(&loss.total)?;
+                (loss, gradients)
+            };
             sum = Some(optimizer::add(sum, gradients));
             for (total, value) in losses.iter_mut().zip([loss.total, loss.cross_entropy, loss.dice]) {
-                *total += share * value.into_data().iter::<f64>().sum::<f64>();
+                *total += value.into_data().iter::<f64>().sum::<f64>();
             }
         }
+        Ok((sum, losses))
+    }
+}
+
+/// Pass n of a step is that of device `n % devices`. The first device sums their gradients and updates; the others take its
+/// parameters. Running statistics are those of the first device's passes.
+struct OnDevices<B: Learns> {
+    /// At least one.
+    replicas: Vec<Replica<B>>,
+    optimizer: Optimizer<B>,
+    average: Option<Average<B::InnerBackend>>,
+    recipe: Recipe,
+    classes: usize,
+    /// Of steps on a CPU.
+    memory: Keeper,
+}
+
+impl<B: Learns> OnDevices<B> {
+    fn student(&self) -> Result<&Student<B>> {
+        self.replicas[0].student()
+    }
+
+    /// Sums over all passes, on the first device.
+    fn passes(&mut self, batches: &[Batch], number: u64) -> Result<Sums<B::InnerBackend>> {
+        let first = number * batches.len() as u64;
+        let passes = Passes { recipe: &self.recipe, classes: self.classes, first, batches };
+        let apart = self.replicas.len();
+        if apart == 1 {
+            return self.replicas[0].passes(0, 1, &passes);
+        }
+        let passes = &passes;
+        let sums: Vec<Result<Sums<B::InnerBackend>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (self.replicas.iter_mut().enumerate())
+                .map(|(at, replica)| scope.spawn(move || replica.passes(at, apart, passes)))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        let (mut sum, mut losses) = (None, [0.0; 3]);
+        for found in sums {
+            let (gradients, parts) = found?;
+            if let Some(gradients) = gradients {
+                sum = Some(optimizer::add(sum, moved(gradients, &self.student()?.plain_device())));
+            }
+            losses.iter_mut().zip(parts).for_each(|(total, part)| *total += part);
+        }
+        Ok((sum, losses))
+    }
+
+    /// Gives the first device's parameters of these names, which an update has changed, to the others.
+    fn share(&mut self, learned: &BTreeSet<String>) -> Result<()> {
+        let [first, others @ ..] = &mut self.replicas[..] else { return Ok(()) };
+        if others.is_empty() {
+            return Ok(());
+        }
+        let mut values = first.student()?.values();
+        values.retain(|name, _| learned.contains(name));
+        for replica in others {
+            let student = replica.student.take().ok_or_else(|| Error::Internal("no network".into()))?;
+            let device = student.plain_device();
+            replica.student = Some(student.updated(moved(values.clone(), &device), |_, _, shared| shared));
+        }
+        Ok(())
+    }
+}
+
+fn moved<B: Backend>(named: Named<B>, device: &B::Device) -> Named<B> {
+    named.into_iter().map(|(name, tensor)| (name, tensor.to_device(device))).collect()
+}
+
+impl<B: Learns> Learner for OnDevices<B> {
+    fn step(&mut self, batches: &[Batch], number: u64, steps: u64) -> Result<Step> {
+        self.memory.turn();
+        let share = 1.0 / batches.len() as f64;
+        let (sum, losses) = self.passes(batches, number)?;
         let mut gradients = sum.unwrap_or_default();
         if batches.len() > 1 {
             gradients = optimizer::scale(gradients, share);
         }
         let norm = optimizer::norm(&gradients);
-        let [loss, cross_entropy, dice_loss] = losses;
+        let [loss, cross_entropy, dice_loss] = losses.map(|sum| share * sum);
         let rate = self.recipe.schedule.rate(self.recipe.optimizer.rate(), number, steps);
         let step = Step { loss, cross_entropy, dice_loss, rate, gradient_norm: norm };
         if !loss.is_finite() || !norm.is_finite() {
@@ -192,12 +282,14 @@ impl<B: Learns> Learner for OnDevice<B> {
         {
             gradients = optimizer::scale(gradients, most / norm);
         }
-        let student = self.student.take().ok_or_else(|| Error::Internal("no network".into()))?;
+        let learned = gradients.keys().cloned().collect();
+        let student = self.replicas[0].student.take().ok_or_else(|| Error::Internal("no network".into()))?;
         let student = self.optimizer.update(student, gradients, rate);
         if let Some(average) = &mut self.average {
             average.update(student.values(), self.optimizer.updates);
         }
-        self.student = Some(student);
+        self.replicas[0].student = Some(student);
+        self.share(&learned)?;
         Ok(step)
     }
 

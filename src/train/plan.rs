@@ -5,7 +5,7 @@ use crate::config::{Input, Intensity, Plane};
 use crate::data::{CaseFacts, Dataset};
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
-use crate::network::{Architecture, PATCH};
+use crate::network::{Architecture, PATCH, values_per_pixel};
 use crate::orient;
 use crate::weights;
 
@@ -119,6 +119,25 @@ fn round(x: f64) -> f64 {
     (x / unit).round() * unit
 }
 
+/// Splits the batch into passes, so that each of `devices` has as many of them as the others: the same update, but for Dice
+/// and the statistics of batch normalisation, which are each pass's own.
+pub fn spread(recipe: Recipe, devices: usize) -> Recipe {
+    let parts = |even: bool| {
+        (1..=recipe.batch).find(|n| {
+            let passes = recipe.accumulate * n;
+            recipe.batch.is_multiple_of(*n) && passes >= devices && (!even || passes.is_multiple_of(devices))
+        })
+    };
+    let Some(parts) = parts(true).or_else(|| parts(false)) else {
+        log::warn!(
+            "a step has {} passes, which leaves some of the {devices} devices idle: take a larger batch",
+            recipe.accumulate * recipe.batch
+        );
+        return Recipe { batch: 1, accumulate: recipe.accumulate * recipe.batch, ..recipe };
+    };
+    Recipe { batch: recipe.batch / parts, accumulate: recipe.accumulate * parts, ..recipe }
+}
+
 /// Splits the batch into passes that fit into `memory` bytes together with the network: fewer slices each, more of them,
 /// the same update but for Dice and the statistics of batch normalisation, which are each pass's own. On a CPU validations and
 /// checkpoints must fit too; those of a GPU take main memory.
@@ -186,31 +205,6 @@ fn pause_bytes(architecture: &Architecture, recipe: &Recipe) -> u64 {
     held + (weights + packed + pass).max(held)
 }
 
-/// Values that the layers put out for each pixel of the input.
-fn values_per_pixel(architecture: &Architecture) -> f64 {
-    let mut values = 4.0 * architecture.classes as f64;
-    let mut inputs = architecture.head_channels;
-    for (stage, (outputs, skip)) in
-        architecture.decoder_channels.into_iter().zip(architecture.skip_channels()).enumerate()
-    {
-        let share = 0.25f64.powi(3 - stage as i32);
-        // Upsampled, joined with the skip, and two convolutions with their norms.
-        values += share * (2 * inputs + skip + 4 * outputs) as f64;
-        inputs = outputs;
-    }
-    if let Some(stem) = &architecture.stem {
-        values += 0.25 * 2.0 * stem.width as f64;
-        for (block, units) in stem.units.into_iter().enumerate() {
-            let (inner, share) = ((stem.width << block) as f64, 0.25f64.powi(block as i32 + 2));
-            // Two inner convolutions, one to four times the width, their norms, the sum.
-            values += share * units as f64 * (4.0 * inner + 3.0 * 4.0 * inner);
-        }
-    }
-    let tokens = architecture.grid().iter().product::<usize>();
-    let block = 10 * architecture.hidden + 3 * architecture.mlp + 3 * architecture.heads * tokens;
-    values + (architecture.layers * block) as f64 / (PATCH * PATCH) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +222,18 @@ mod tests {
         assert_eq!((least.batch, least.accumulate), (1, 24));
         let refused = batch(step_bytes(&architecture, &recipe, 1) - 1);
         assert!(matches!(refused, Err(Error::OutOfMemory(_))));
+    }
+
+    #[test]
+    fn devices_share_the_passes_of_a_step() {
+        let spread = |batch, accumulate, devices| {
+            let planned = spread(Recipe { batch, accumulate, ..Preset::Tiny.recipe() }, devices);
+            (planned.batch, planned.accumulate)
+        };
+        assert_eq!([spread(16, 1, 1), spread(16, 1, 2), spread(24, 1, 3)], [(16, 1), (8, 2), (8, 3)]);
+        assert_eq!([spread(16, 1, 3), spread(2, 3, 2), spread(16, 2, 2)], [(4, 4), (1, 6), (16, 2)]);
+        assert_eq!(spread(1, 1, 2), (1, 1), "one pass cannot be split");
+        assert_eq!(spread(2, 1, 4), (1, 2));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::student::NETWORK;
 use super::validate::{self, Validation};
 use crate::atomic_file;
 use crate::control::{Control, Progress, Stage};
-use crate::device::Device;
+use crate::device::Devices;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::loader::{Batch, Loader, PreparedCase, Sampling, Source, prepare};
@@ -67,7 +67,7 @@ impl Witness for () {
 /// A stop after the first step is no failure: it leaves a checkpoint and a bundle.
 pub fn run(
     run: &Run,
-    device: &Device,
+    devices: &Devices,
     resume: bool,
     witness: &mut dyn Witness,
     control: &mut Control,
@@ -102,17 +102,26 @@ pub fn run(
                 at(CHECKPOINT).display()
             )));
         }
-        (learner::resume(device, &run.model.architecture, &run.recipe, standing.step, state)?, standing)
+        (learner::resume(devices, &run.model.architecture, &run.recipe, standing.step, state)?, standing)
     } else {
-        (begin(run, device)?, Standing { run: fingerprint, ..Standing::default() })
+        (begin(run, devices)?, Standing { run: fingerprint, ..Standing::default() })
     };
 
     let settings = described(run, total)?;
     atomic_file::write(&at(SETTINGS), |out| out.write_all(settings.as_bytes()))?;
     let journal = Journal::open(&run.output, &run.dataset.labels, there.then_some(standing.step))?;
     let batches = loader.batches(standing.step * parts, total * parts);
-    let mut course =
-        Course { run, device, learner, journal, total, per_epoch, clock: Clock::start(&standing), standing };
+    let mut course = Course {
+        run,
+        devices,
+        learner,
+        journal,
+        total,
+        per_epoch,
+        clock: Clock::start(&standing),
+        standing,
+        fresh: true,
+    };
     let ended = course.go(&batches, witness, control);
     // Whatever ended it, the steps made are kept; where that fails too, the first failure is the one to tell.
     let saved = course.save();
@@ -123,12 +132,12 @@ pub fn run(
     }
     let Course { learner, standing, journal, .. } = course;
     if standing.best.is_none() {
-        bundle(run, device, learner.weights()?)?.save(&at(BEST), run.precision)?;
+        bundle(run, devices, devices.watch(|| learner.weights())?)?.save(&at(BEST), run.precision)?;
     }
     drop(learner);
     // Read back, so that what is scored is what is saved.
-    let model = Model::load(device, &at(BEST))?;
-    let complete = finish(run, device, model, &standing, journal.history(), stopped, control)?;
+    let model = Model::load(devices, &at(BEST))?;
+    let complete = finish(run, devices, model, &standing, journal.history(), stopped, control)?;
     Ok(Outcome { bundle: at(MODEL), steps: standing.step, total_steps: total, best: standing.best, stopped: !complete })
 }
 
@@ -142,7 +151,7 @@ enum End {
 /// The steps of a run.
 struct Course<'a> {
     run: &'a Run,
-    device: &'a Device,
+    devices: &'a Devices,
     learner: Box<dyn Learner>,
     standing: Standing,
     journal: Journal,
@@ -151,6 +160,8 @@ struct Course<'a> {
     /// Steps in an epoch.
     per_epoch: f64,
     clock: Clock,
+    /// Whether the next step is the first of this process.
+    fresh: bool,
 }
 
 /// Seconds of the run, and since its checkpoint.
@@ -200,6 +211,9 @@ impl Course<'_> {
             if self.clock.saved.0.elapsed().as_secs_f64() > 60.0 * self.run.checkpoint_minutes {
                 self.save()?;
             }
+            if std::mem::take(&mut self.fresh) && self.devices.are_gpus() {
+                control.tell(Progress::of(Stage::Compile, 0, 0));
+            }
             progress.loss = self.step(batches, witness)?;
         }
     }
@@ -208,7 +222,8 @@ impl Course<'_> {
     fn step(&mut self, batches: &Receiver<Result<Batch>>, witness: &mut dyn Witness) -> Result<f64> {
         let began = Instant::now();
         let batches = (0..self.run.recipe.accumulate).map(|_| next(batches)).collect::<Result<Vec<Batch>>>()?;
-        let step = self.learner.step(&batches, self.standing.step, self.total)?;
+        let (number, total) = (self.standing.step, self.total);
+        let step = self.devices.watch(|| self.learner.step(&batches, number, total))?;
         if !step.loss.is_finite() || !step.gradient_norm.is_finite() {
             return Err(diverged(self.run, self.standing.step, &step, &batches));
         }
@@ -229,7 +244,7 @@ impl Course<'_> {
 
     /// Validates the state, keeps it if it is the best so far, and returns its Dice.
     fn validate(&mut self, witness: &mut dyn Witness, control: &mut Control) -> Result<f64> {
-        let model = bundle(self.run, self.device, self.learner.weights()?)?;
+        let model = bundle(self.run, self.devices, self.devices.watch(|| self.learner.weights())?)?;
         let found = validate::dice(self.run, &model, control)?;
         let step = self.standing.step;
         let best = self.standing.best.is_none_or(|best| found.mean_dice > best.dice);
@@ -261,7 +276,7 @@ impl Course<'_> {
             return Ok(());
         }
         self.standing.seconds = self.clock.before + self.clock.began.elapsed().as_secs_f64();
-        let state = self.learner.state()?;
+        let state = self.devices.watch(|| self.learner.state())?;
         self.standing.tensors = checkpoint::digest(&state);
         checkpoint::save(&self.run.output.join(CHECKPOINT), &state, &self.standing)?;
         self.clock.saved = (Instant::now(), reached);
@@ -313,26 +328,26 @@ fn fingerprint(run: &Run, total: u64) -> Result<String> {
     Ok(checkpoint::hex(&hash.finalize()))
 }
 
-fn begin(run: &Run, device: &Device) -> Result<Box<dyn Learner>> {
+fn begin(run: &Run, devices: &Devices) -> Result<Box<dyn Learner>> {
     let architecture = &run.model.architecture;
     let seed = run.recipe.seed;
     let Some(path) = &run.start else {
-        return learner::begin(device, architecture, &run.recipe, |name, shape| Ok(initial_values(seed, name, shape)));
+        return learner::begin(devices, architecture, &run.recipe, |name, shape| Ok(initial_values(seed, name, shape)));
     };
     let start = Checkpoint::open(path)?;
     let fresh = weights::check_initial(&start, architecture)?;
     if !fresh.is_empty() {
         log::info!("{}: {} tensors start anew: {}", path.display(), fresh.len(), fresh.join(", "));
     }
-    learner::begin(device, architecture, &run.recipe, |name, shape| match name.strip_prefix(NETWORK) {
+    learner::begin(devices, architecture, &run.recipe, |name, shape| match name.strip_prefix(NETWORK) {
         Some(own) if !fresh.iter().any(|fresh| fresh == own) => start.read_for(own, architecture, false),
         _ => Ok(initial_values(seed, name, shape)),
     })
 }
 
 /// The model of some weights, described.
-fn bundle(run: &Run, device: &Device, mut weights: State) -> Result<Model> {
-    Model::with_values(device, run.model.clone(), |name, _| {
+fn bundle(run: &Run, devices: &Devices, mut weights: State) -> Result<Model> {
+    Model::with_values(devices, run.model.clone(), |name, _| {
         weights.remove(name).ok_or_else(|| Error::Internal(format!("{name} was not learned")))
     })
 }

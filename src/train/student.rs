@@ -1,13 +1,14 @@
 //! The network while it learns: with heads on the decoder's stages, gradients and parameters by name.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::device::Learns;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::network::{Architecture, Named, Place, TransUNet, fill, layers::Conv2d, values};
 
@@ -36,6 +37,14 @@ impl<B: Kernels> Student<B> {
     }
 }
 
+/// To be held from the first tensor of a pass to its gradients. burn-autodiff 0.21 tidies after each backward pass among the
+/// graphs of all threads, and takes nodes out of those that are being built: gradients were missing without a word. On GPUs
+/// threads thus take turns in launching, not in computing.
+pub fn graph_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<B: Learns> Student<B> {
     /// Gives every parameter and running statistic the values that `read(name, shape)` returns.
     pub fn filled(self, read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Self> {
@@ -47,16 +56,25 @@ impl<B: Learns> Student<B> {
         values(&self.valid())
     }
 
+    /// Where they are.
+    pub fn plain_device(&self) -> burn::tensor::Device<B::InnerBackend> {
+        self.values().first_key_value().map(|(_, value)| value.device()).unwrap_or_default()
+    }
+
     /// Parameters whose name `frozen` picks get no gradients.
     pub fn freeze(self, frozen: impl Fn(&str) -> bool) -> Self {
         self.map(&mut Freezer { frozen, place: Place::default() })
     }
 
     /// The gradients of `loss` `[1]` by name of parameter, on the plain device.
-    pub fn gradients(&self, loss: &Tensor<B, 1>) -> Named<B::InnerBackend> {
-        let mut collector = Collector { gradients: loss.backward(), place: Place::default(), found: BTreeMap::new() };
+    pub fn gradients(&self, loss: &Tensor<B, 1>) -> Result<Named<B::InnerBackend>> {
+        let (gradients, place) = (loss.backward(), Place::default());
+        let mut collector = Collector { gradients, place, found: BTreeMap::new(), missing: Vec::new() };
         self.visit(&mut collector);
-        collector.found
+        match collector.missing[..] {
+            [] => Ok(collector.found),
+            _ => Err(Error::Internal(format!("no gradient of {}", collector.missing.join(", ")))),
+        }
     }
 
     /// Replaces each parameter that has a gradient by `update(name, value, gradient)`, all flattened.
@@ -93,6 +111,7 @@ struct Collector<B: Learns> {
     gradients: B::Gradients,
     place: Place,
     found: Named<B::InnerBackend>,
+    missing: Vec<String>,
 }
 
 impl<B: Learns> ModuleVisitor<B> for Collector<B> {
@@ -108,9 +127,13 @@ impl<B: Learns> ModuleVisitor<B> for Collector<B> {
         if !param.is_require_grad() {
             return;
         }
-        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
-            let count = gradient.shape().num_elements();
-            self.found.insert(self.place.original_name(), gradient.reshape([count]));
+        let name = self.place.original_name();
+        match param.val().grad_remove(&mut self.gradients) {
+            Some(gradient) => {
+                let count = gradient.shape().num_elements();
+                self.found.insert(name, gradient.reshape([count]));
+            }
+            None => self.missing.push(name),
         }
     }
 }

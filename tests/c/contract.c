@@ -60,26 +60,28 @@ static void runtime(void) {
 
 static void runtime_options(void) {
   static const struct {
-    transunet_device device;
-    uint32_t index;
+    const char *device;
     int32_t level;
     transunet_status status;
     const char *word;
   } cases[] = {
-      {3, 0, 0, 100, "options->device is 3"},
-      {-1, 0, 0, 100, "options->device is -1"},
-      {TRANSUNET_DEVICE_AUTO, 1, 0, 100, "device_index"},
-      {TRANSUNET_DEVICE_CPU, 1, 0, 100, "device_index"},
-      {TRANSUNET_DEVICE_CPU, 0, 6, 100, "log_level is 6"},
-      {TRANSUNET_DEVICE_CPU, 0, -1, 100, "log_level is -1"},
-      {TRANSUNET_DEVICE_CUDA, 4000000000u, 0, 400, "cuda:4000000000"},
+      {"gpu", 0, 100, "options->device: \"gpu\", expected auto, cpu, cuda:N"},
+      {"cuda:", 0, 100, "options->device: \"cuda:\""},
+      {"", 0, 100, "options->device: \"\""},
+      {"\xff", 0, 100, "options->device"},
+      {"cpu,cuda:0", 0, 100, "but cpu goes alone"},
+      {"auto,cuda:0", 0, 100, "but auto goes alone"},
+      {"cuda:1,cuda:1", 0, 100, "names cuda:1 twice"},
+      {"cpu", 6, 100, "log_level is 6"},
+      {"cpu", -1, 100, "log_level is -1"},
+      {"cuda:4000000000", 0, 400, "cuda:4000000000"},
+      {"cuda:4000000000,cuda:4000000001", 0, 400, "cuda:4000000000"},
   };
   size_t at;
   for (at = 0; at < sizeof cases / sizeof *cases; at++) {
     transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
     transunet_runtime *out = GARBAGE(transunet_runtime);
     options.device = cases[at].device;
-    options.device_index = cases[at].index;
     options.log_level = cases[at].level;
     FAILS(transunet_runtime_create(&options, &out, &error), cases[at].status, cases[at].word);
     CHECK(out == NULL);
@@ -89,6 +91,10 @@ static void runtime_options(void) {
     transunet_runtime *out = NULL;
     options.cpu_threads = 4000000000u;
     REFUSED(transunet_runtime_create(&options, &out, &error), "cpu_threads is 4000000000");
+    options.cpu_threads = 0;
+    options.device = "cpu";
+    options.kernel_cache = "/dev/null/kernels";
+    FAILS(transunet_runtime_create(&options, &out, &error), TRANSUNET_STATUS_IO, "/dev/null/kernels");
   }
 }
 
@@ -105,7 +111,7 @@ static void larger_structs(void) {
   transunet_runtime *runtime = NULL;
   transunet_volume *volume = small_volume(4);
   newer.options.struct_size = sizeof newer;
-  newer.options.device = TRANSUNET_DEVICE_CPU;
+  newer.options.device = "cpu";
   SUCCEEDS(transunet_runtime_create(&newer.options, &runtime, &error));
   transunet_runtime_free(runtime);
   wide.geometry.struct_size = sizeof wide;
@@ -122,12 +128,12 @@ static void runtime_describes_itself(void) {
   const char *text;
   SUCCEEDS(transunet_runtime_create(NULL, &runtime, &error)); /* automatic choice never fails */
   text = transunet_runtime_describe(runtime);
-  CHECK(strstr(text, "\"device\":") && strstr(text, "\"cpu_threads\":") && strstr(text, "\"version\":"));
+  CHECK(strstr(text, "\"devices\":[") && strstr(text, "\"cpu_threads\":") && strstr(text, "\"version\":"));
   CHECK(strstr(text, "\"id\":\"cuda:0\"") || (strstr(text, "\"id\":\"cpu\"") && strstr(text, "\"fallback\":\"cuda:0: ")));
   CHECK(text == transunet_runtime_describe(runtime));
   transunet_runtime_free(runtime);
 
-  options.device = TRANSUNET_DEVICE_CPU;
+  options.device = "cpu";
   SUCCEEDS(transunet_runtime_create(&options, &runtime, &error));
   CHECK(strstr(transunet_runtime_describe(runtime), "\"id\":\"cpu\""));
   CHECK(strstr(transunet_runtime_describe(runtime), "\"fallback\":null"));
@@ -270,7 +276,7 @@ static void errors(void) {
 int main(void) {
   transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
   transunet_runtime *cpu = NULL;
-  options.device = TRANSUNET_DEVICE_CPU;
+  options.device = "cpu";
   SUCCEEDS(transunet_runtime_create(&options, &cpu, &error));
   library();
   null_handles();

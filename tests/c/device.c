@@ -11,7 +11,7 @@ int main(int count, char **arguments) {
   CHECK(count == 2);
   reason = arguments[1];
 
-  options.device = TRANSUNET_DEVICE_CUDA;
+  options.device = "cuda:0";
   FAILS(transunet_runtime_create(&options, &runtime, &error), TRANSUNET_STATUS_DEVICE_UNAVAILABLE, reason);
   FAILS(transunet_runtime_create(&options, &runtime, &error), TRANSUNET_STATUS_DEVICE_UNAVAILABLE, reason);
   CHECK(runtime == NULL);

@@ -46,7 +46,7 @@ void check(bool condition, const char *what) {
 int main() {
   std::vector<std::string> diary;
   transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
-  options.device = TRANSUNET_DEVICE_CPU;
+  options.device = "cpu";
   options.log_level = TRANSUNET_LOG_INFO;
   options.log_user_data = &diary;
   options.on_log = [](int32_t, const char *, const char *message, void *user_data) {
@@ -69,12 +69,12 @@ int main() {
   check(std::string(transunet_volume_describe(volume.get())).front() == '{', "a volume describes itself");
 
   try {
-    options.device = 77;
+    options.device = "gpu77";
     made<transunet_runtime>(create);
-    check(false, "device 77 is refused");
+    check(false, "device gpu77 is refused");
   } catch (const Failure &failure) {
     check(failure.status == TRANSUNET_STATUS_INVALID_ARGUMENT, "the status arrives");
-    check(std::string(failure.what()).find("77") != std::string::npos, "the message arrives");
+    check(std::string(failure.what()).find("gpu77") != std::string::npos, "the message arrives");
   }
   auto cancel = made<transunet_cancel>(transunet_cancel_create);
   check(transunet_cancel_is_triggered(cancel.get()) == 0, "a flag starts untriggered");

@@ -14,7 +14,7 @@ static int exists(const char *path) {
 static transunet_runtime *cpu(void) {
   transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
   transunet_runtime *runtime = NULL;
-  options.device = TRANSUNET_DEVICE_CPU;
+  options.device = "cpu";
   SUCCEEDS(transunet_runtime_create(&options, &runtime, &error));
   return runtime;
 }

@@ -68,7 +68,7 @@ static void on_log(int32_t level, const char *target, const char *message, void 
     transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
     transunet_runtime *inner = NULL;
     diary->reenter = 0;
-    options.device = TRANSUNET_DEVICE_CPU;
+    options.device = "cpu";
     SUCCEEDS(transunet_runtime_create(&options, &inner, &error)); /* may call back into the library */
     transunet_runtime_free(inner);
   }
@@ -78,7 +78,7 @@ static void on_log(int32_t level, const char *target, const char *message, void 
 static transunet_runtime *logging_runtime(struct diary *diary, int32_t level) {
   transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
   transunet_runtime *runtime = NULL;
-  options.device = TRANSUNET_DEVICE_CPU;
+  options.device = "cpu";
   options.log_level = level;
   options.on_log = on_log;
   options.log_user_data = diary;

@@ -29,7 +29,7 @@ int main(int count, char **arguments) {
   struct watch watch = {0, 4, 0.0};
   const char *config = arguments[1];
   CHECK(count == 5);
-  runtime_options.device = TRANSUNET_DEVICE_CPU;
+  runtime_options.device = "cpu";
   SUCCEEDS(transunet_runtime_create(&runtime_options, &runtime, &error));
 
   REFUSED(transunet_train(NULL, config, NULL, NULL, &model, &error), "runtime is NULL");

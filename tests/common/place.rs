@@ -11,7 +11,7 @@ use crate::phantom::Phantom;
 use serde_json::Value;
 use tempfile::TempDir;
 use transunet::config::ModelConfig;
-use transunet::device::{Device, DeviceChoice};
+use transunet::device::Devices;
 use transunet::model::Model;
 use transunet::network::Architecture;
 use transunet::weights::Precision;
@@ -25,7 +25,7 @@ pub fn model() -> &'static Path {
 pub fn untrained(name: &str, seed: u64) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let config = ModelConfig::undescribed(Architecture::tiny(64, 4));
-    let model = Model::untrained(&Device::open(DeviceChoice::Cpu).unwrap(), config, seed).unwrap();
+    let model = Model::untrained(&Devices::cpu(), config, seed).unwrap();
     model.save(&path, Precision::Single).unwrap();
     path
 }

@@ -52,7 +52,7 @@ void library() {
 void runtimes() {
   std::set<std::string> lines;
   RuntimeOptions options;
-  options.device = Device::Cpu;
+  options.device = "cpu";
   options.log_level = LogLevel::Info;
   options.on_log = [&](LogLevel, std::string_view, std::string_view message) {
     lines.insert(std::string(message));
@@ -66,9 +66,9 @@ void runtimes() {
   CHECK(contains(std::string(other.describe()), "\"cpu\""));
   CHECK(runtime.get() == nullptr);
 
-  options.device_index = 7;
+  options.device = "cpu,cuda:7";
   const auto text = thrown<Error>(TRANSUNET_STATUS_INVALID_ARGUMENT, [&] { Runtime refused(options); });
-  CHECK(contains(text, "device_index"));
+  CHECK(contains(text, "cpu goes alone"));
 }
 
 void volumes(const char *ct) {

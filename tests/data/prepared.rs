@@ -129,7 +129,7 @@ fn volumes_in_hdf5_have_no_place_in_the_patient() {
     // Planned input: slices as stored.
     let yaml = format!("data: {{ folder: {} }}\noutput: run\npreset: tiny\n", set.0.path().display());
     set.text("train.yaml", &yaml);
-    let device = Device::open(DeviceChoice::Cpu).unwrap();
+    let device = Devices::cpu();
     let config = TrainConfig::read(&set.at("train.yaml")).unwrap();
     let run = config.resolve(set.0.path(), &device, &mut Control::none()).unwrap();
     let input = &run.model.input;

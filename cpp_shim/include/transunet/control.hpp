@@ -20,6 +20,8 @@ enum class Stage : std::int32_t {
   Train = TRANSUNET_STAGE_TRAIN,
   Validate = TRANSUNET_STAGE_VALIDATE,
   Write = TRANSUNET_STAGE_WRITE,
+  /// A GPU's kernels, for input of a new size.
+  Compile = TRANSUNET_STAGE_COMPILE,
 };
 
 /// One progress event.

@@ -39,7 +39,7 @@ class Model {
     return detail::labels(get(), transunet_model_label_count, transunet_model_label);
   }
 
-  /// As JSON: its description as in the bundle, with "device" and "warnings". Lives as long as the model.
+  /// As JSON: its description as in the bundle, with "devices" and "warnings". Lives as long as the model.
   [[nodiscard]] std::string_view describe() const & noexcept { return transunet_model_describe(get()); }
   std::string_view describe() && = delete;
 

@@ -6,14 +6,6 @@
 
 namespace transunet {
 
-enum class Device : std::int32_t {
-  /// CUDA if usable, else the CPU; Runtime::describe says which and why.
-  Auto = TRANSUNET_DEVICE_AUTO,
-  Cpu = TRANSUNET_DEVICE_CPU,
-  /// An NVIDIA GPU; fails rather than falls back.
-  Cuda = TRANSUNET_DEVICE_CUDA,
-};
-
 enum class LogLevel : std::int32_t {
   /// Warnings and errors.
   Default = TRANSUNET_LOG_DEFAULT,
@@ -30,9 +22,11 @@ enum class LogLevel : std::int32_t {
 using OnLog = std::function<void(LogLevel, std::string_view target, std::string_view message)>;
 
 struct RuntimeOptions {
-  Device device = Device::Auto;
-  /// Which GPU, with Device::Cuda.
-  std::uint32_t device_index = 0;
+  /// "auto" (CUDA if usable, else the CPU; Runtime::describe says which and why), "cpu", "cuda:0", or several GPUs that share
+  /// the work, "cuda:0,cuda:1". What is named fails rather than falls back.
+  std::string device = "auto";
+  /// Folder where a GPU's compiled kernels are kept; empty = in the user's folder for caches.
+  std::filesystem::path kernel_cache;
   /// Threads that compute on the CPU; 0 = one for each core. The first runtime decides for the process.
   std::uint32_t cpu_threads = 0;
   LogLevel log_level = LogLevel::Default;
@@ -49,13 +43,14 @@ struct TrainOptions {
   bool resume = false;
 };
 
-/// An open device. Models that were loaded with it live on without it.
+/// Open devices. Models that were loaded with it live on without it.
 class Runtime {
  public:
   explicit Runtime(const RuntimeOptions &options = {}) {
     transunet_runtime_options raw = TRANSUNET_RUNTIME_OPTIONS_INIT;
-    raw.device = static_cast<transunet_device>(options.device);
-    raw.device_index = options.device_index;
+    const std::string kernel_cache = detail::utf8(options.kernel_cache);
+    raw.device = options.device.c_str();
+    raw.kernel_cache = detail::or_null(kernel_cache);
     raw.cpu_threads = options.cpu_threads;
     raw.log_level = static_cast<transunet_log_level>(options.log_level);
     if (options.on_log) {
@@ -100,7 +95,7 @@ class Runtime {
     }));
   }
 
-  /// As JSON: {"version","abi_version","device","fallback","cpu_threads"}. Lives as long as the runtime.
+  /// As JSON: {"version","abi_version","devices","fallback","cpu_threads","kernel_cache"}. Lives as long as the runtime.
   [[nodiscard]] std::string_view describe() const & noexcept { return transunet_runtime_describe(get()); }
   std::string_view describe() && = delete;
 

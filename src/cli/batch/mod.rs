@@ -127,8 +127,8 @@ impl Batch {
             settings.check(&self.output)?;
             return run.rehearse(&self.plan(&settings, &weights, session)?);
         }
-        let device = self.computing.open()?;
-        let model = Model::load(&device, &weights).about(Code::Model)?;
+        let devices = self.computing.open()?;
+        let model = Model::load(&devices, &weights).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let folder = folder::Folder::open(&self.output, &settings, self.shard)?;
         let plan = self.plan(&settings, &weights, session)?;

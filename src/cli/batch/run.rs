@@ -50,7 +50,8 @@ impl Run<'_> {
             None => line.status != Status::Skipped,
         })?;
         let path = manifest.path().display().to_string();
-        let made_by = (&self.settings.model, model.device().info().id.as_str());
+        let devices = model.devices().id();
+        let made_by = (&self.settings.model, devices.as_str());
         let mut teller = Teller::new(self.session, self.batch.json, Some((manifest, made_by)));
         let mut fresh = Vec::new();
         for (item, before) in plan.items.iter().zip(before) {

@@ -31,7 +31,7 @@ def command(*arguments):
 
 def check_runtime(_):
     about = RUNTIME.describe()
-    same((about["version"], about["device"]["id"]), (transunet.version(), "cpu"))
+    same((about["version"], about["devices"][0]["id"]), (transunet.version(), "cpu"))
     same(transunet.devices()[0]["id"], "cpu")
     with transunet.Runtime() as runtime:
         assert runtime.describe()["cpu_threads"] >= 1
