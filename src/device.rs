@@ -1,6 +1,7 @@
 //! Where the network runs. The only file that names a Burn backend.
 
 mod choice;
+mod floor;
 mod group;
 mod kernel_cache;
 
@@ -18,6 +19,7 @@ use crate::ffi::cuda_probe::{self, CudaCard};
 use crate::ffi::panic_text;
 use crate::kernels::Kernels;
 pub use choice::{DeviceChoice, DeviceChoices};
+pub use floor::Floor;
 pub use group::Devices;
 pub use kernel_cache::{keep_kernels_in, kernel_cache};
 

@@ -155,6 +155,9 @@ fn bad_command_lines_are_refused_before_any_work() {
         ),
         (&["segment", &ct, "--model", &model, "--output", &nowhere], 6, "cannot write"),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--device", "cuda:99"], 5, "cuda:99"),
+        (&["segment", &ct, "--model", &model, "--output", &nii, "--device", "cuda:0,cpu"], 2, "but cpu goes alone"),
+        (&["devices", "--check", "cuda:99", "--quick"], 5, "cuda:99"),
+        (&["devices", "--quick"], 2, "--check"),
         (&["info"], 2, "required arguments were not provided"),
         (&["info", &at("nothing")], 3, "cannot open"),
         (&["info", &model], 4, "expected .pth, .npz or .safetensors"),
@@ -173,6 +176,9 @@ fn bad_command_lines_are_refused_before_any_work() {
 #[test]
 fn devices_name_the_cpu() {
     assert!(succeeds(&["devices"]).contains("cpu"));
+    let check = json(&succeeds(&["devices", "--check", "cpu", "--quick", "--json"]));
+    assert_eq!((&check["device"]["id"], check["faults"].as_array().unwrap().len()), (&"cpu".into(), 0));
+    assert!(check["passes"][0]["seconds"]["median"].as_f64().unwrap() > 0.0, "{check}");
     let list = json(&succeeds(&["devices", "--json"]));
     assert_eq!(list["devices"][0]["id"], "cpu");
     assert!(list["devices"][0]["unusable"].is_null());

@@ -140,7 +140,7 @@ fn what_cannot_be_segmented_fails_the_application() {
     app(&ct, "sphinx", "").fails(test, "sphinx");
     app(&ct, root("models").to_str().unwrap(), "").fails(test, "models");
     app(&ct, "hippocampus", "").fails(test, "not MR");
-    app(&ct, "phantom", "  device: gpu").fails(test, "device: 'gpu'");
+    app(&ct, "phantom", "  device: gpu").fails(test, "device: \"gpu\", expected auto");
     app(&ct, "phantom", "  speed: 3").fails(test, "unknown speed");
     app(&ct, "phantom", "  series: modality=MR").fails(test, "modality=MR");
 

@@ -22,7 +22,7 @@ pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
 pub use init::initial_values;
 pub use pass::{Pass, Stoppable};
-pub use size::values_per_pixel;
+pub use size::{products_per_pixel, values_per_pixel};
 pub use state::{Named, Place, fill, values};
 pub use stem::Unit;
 pub use transformer::Block;

@@ -49,7 +49,6 @@ def check_constants(_):
     golden = {name: int(numbers[0]) for name, *numbers in GOLDEN if name.startswith("TRANSUNET_")}
     same(transunet._ABI_VERSION, golden["TRANSUNET_ABI_VERSION"])
     for prefix, names in {
-        "DEVICE": transunet._DEVICES,
         "LOG": transunet._LOG_LEVELS,
         "STAGE": {name: number for number, name in transunet._STAGES.items()},
     }.items():

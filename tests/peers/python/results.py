@@ -38,8 +38,10 @@ def check_runtime(_):
     refused("the runtime is closed", runtime.describe)
     refused("the runtime is closed", runtime.load, MODEL)
     runtime.close()
-    for device in ("gpu", "cpu:1", "cuda:x", "cuda:-1", 3):
-        refused(f"device: {device!r}", transunet.Runtime, device)
+    for device in ("gpu", "cpu:1", "cuda:x", "cuda:-1", "cpu,cuda:0", "cuda:0,cuda:0"):
+        refused(f'device: "{device}"', transunet.Runtime, device)
+    refused("device: a int, expected a text", transunet.Runtime, 3)
+    refused("kernel_cache: a int, expected a text", transunet.Runtime, kernel_cache=3)
     refused("log_level: 'loud'", transunet.Runtime, log_level="loud")
     refused("on_log", transunet.Runtime, on_log="print")
     refused("threads: -1", transunet.Runtime, threads=-1)
