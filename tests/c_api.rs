@@ -212,6 +212,7 @@ fn broken_cuda_never_ends_the_process() {
     let none = folder.join("none");
     let refuses = fake("refuses", &["-DCARDS=1", "-DINIT_RESULT=999"]);
     let empty = fake("empty", &["-DCARDS=0", "-DINIT_RESULT=0"]);
+    let ancient = fake("ancient", &["-DCARDS=1", "-DINIT_RESULT=0", "-DANCIENT"]);
     let bare = fake("bare", &["-DCARDS=2", "-DINIT_RESULT=0"]);
     let compiling = fake("compiling", &["-DCARDS=2", "-DINIT_RESULT=0"]);
     fake("compiling", &[]);
@@ -219,6 +220,7 @@ fn broken_cuda_never_ends_the_process() {
         (&none, &nowhere, "no NVIDIA driver"),
         (&refuses, &nowhere, "cuInit: DriverError(CUDA_ERROR_UNKNOWN, "),
         (&empty, &nowhere, "sees no card"),
+        (&ancient, &nowhere, "the NVIDIA driver is too old: "),
         (&bare, &nowhere, "NVRTC is not found"),
         (&compiling, &nowhere, "the CUDA headers (cuda_runtime.h, crt/mma.h) are not found"),
         // All is there and nothing works: what a mismatch of driver and toolkit looks like.

@@ -1,4 +1,5 @@
-/* Stands in for libcuda (CARDS, INIT_RESULT) and, empty as it is, for libnvrtc: drivers that this machine does not have. */
+/* Stands in for libcuda (CARDS, INIT_RESULT; ANCIENT lacks some of its functions) and, empty as it is, for libnvrtc:
+ * drivers that this machine does not have. */
 #include <string.h>
 
 #ifdef CARDS
@@ -24,6 +25,7 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) {
   *bytes = (size_t)(device + 1) << 30;
   return 0;
 }
+#ifndef ANCIENT
 int cuDriverGetVersion(int *version) {
   *version = 13020;
   return 0;
@@ -32,6 +34,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   *value = attribute == 75 ? 8 : device; /* major of the compute capability */
   return 0;
 }
+#endif
 #else
 int nvrtc_stands_here;
 #endif
