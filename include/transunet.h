@@ -43,7 +43,8 @@
 #endif
 
 #define TRANSUNET_CONTROL_INIT {sizeof(transunet_control), NULL, NULL, NULL}
-#define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), NULL, NULL, 0, 0, NULL, NULL}
+#define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
+#define TRANSUNET_MODEL_OPTIONS_INIT {sizeof(transunet_model_options), TRANSUNET_PRECISION_F32, 0}
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL, NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL, 0, 0}
 #define TRANSUNET_TRAIN_OPTIONS_INIT {sizeof(transunet_train_options), NULL, NULL, NULL, 0, 0}
@@ -84,7 +85,7 @@ typedef struct transunet_labelmap transunet_labelmap;
 typedef struct transunet_model transunet_model;
 
 /**
- * Open devices and a log callback.
+ * An open device and a log callback.
  */
 typedef struct transunet_runtime transunet_runtime;
 
@@ -102,6 +103,11 @@ typedef struct transunet_volume transunet_volume;
  * Outcome of a call. Numbers are never reused; treat one that you do not know as a failure.
  */
 typedef int32_t transunet_status;
+
+/**
+ * Where to compute.
+ */
+typedef int32_t transunet_device;
 
 /**
  * How much the library says; each level includes those before it.
@@ -123,18 +129,11 @@ typedef void (*transunet_log_fn)(transunet_log_level level,
  */
 typedef struct transunet_runtime_options {
   size_t struct_size;
+  transunet_device device;
   /**
-   * Where to compute: "auto" (or NULL), "cpu", "cuda:0", or several GPUs that share the work, "cuda:0,cuda:1". "auto" is
-   * CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why. What is named fails with
-   * TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening a GPU loads NVRTC and, where CUDA_PATH does not
-   * name the CUDA headers, sets it for the process (docs/gpu.md).
+   * Which GPU, with TRANSUNET_DEVICE_CUDA; 0 otherwise.
    */
-  const char *device;
-  /**
-   * Folder where a GPU's compiled kernels and their tuning are kept for later processes, made if need be; NULL =
-   * transunet/kernels in the user's folder for caches. The first runtime that says one decides for the process.
-   */
-  const char *kernel_cache;
+  uint32_t device_index;
   transunet_log_level log_level;
   /**
    * Threads that compute on the CPU; 0 = one for each core. The first runtime decides for the process;
@@ -150,6 +149,26 @@ typedef struct transunet_runtime_options {
    */
   void *log_user_data;
 } transunet_runtime_options;
+
+/**
+ * What matrices and kernels are multiplied in.
+ */
+typedef int32_t transunet_precision;
+
+/**
+ * Start from TRANSUNET_MODEL_OPTIONS_INIT. Zero in a field means its default.
+ */
+typedef struct transunet_model_options {
+  size_t struct_size;
+  /**
+   * What the network computes with; norms, exponentials and logits are float32 with any of them.
+   */
+  transunet_precision precision;
+  /**
+   * 0.
+   */
+  int32_t reserved;
+} transunet_model_options;
 
 /**
  * Answer of a progress callback.
@@ -526,6 +545,19 @@ typedef struct transunet_train_options {
 #define TRANSUNET_STATUS_INTERNAL 900
 
 /**
+ * CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why.
+ */
+#define TRANSUNET_DEVICE_AUTO 0
+
+#define TRANSUNET_DEVICE_CPU 1
+
+/**
+ * An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening one loads NVRTC and, where
+ * CUDA_PATH does not name the CUDA headers, sets it for the process (docs/gpu.md).
+ */
+#define TRANSUNET_DEVICE_CUDA 2
+
+/**
  * Warnings and errors.
  */
 #define TRANSUNET_LOG_DEFAULT 0
@@ -577,11 +609,6 @@ typedef struct transunet_train_options {
 #define TRANSUNET_STAGE_WRITE 6
 
 /**
- * Compiling a GPU's kernels for input of a new size and seeking the fastest; minutes the first time, kept on disk.
- */
-#define TRANSUNET_STAGE_COMPILE 7
-
-/**
  * Go on.
  */
 #define TRANSUNET_FLOW_CONTINUE 0
@@ -590,6 +617,21 @@ typedef struct transunet_train_options {
  * Stop: the call returns TRANSUNET_STATUS_CANCELLED. Any other number than CONTINUE means the same.
  */
 #define TRANSUNET_FLOW_CANCEL 1
+
+/**
+ * float32.
+ */
+#define TRANSUNET_PRECISION_F32 0
+
+/**
+ * bfloat16: half the memory, 8 significant bits, the range of float32. On GPUs only, as is float16.
+ */
+#define TRANSUNET_PRECISION_BF16 1
+
+/**
+ * float16: half the memory, 11 significant bits, numbers up to 65504.
+ */
+#define TRANSUNET_PRECISION_F16 2
 
 #define TRANSUNET_VOXEL_U8 1
 
@@ -692,7 +734,7 @@ TRANSUNET_API void transunet_text_free(struct transunet_text *text);
 
 /**
  * All devices that this library could use on this machine, as JSON:
- * [{"id":"cpu","name":...,"driver":null,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
+ * [{"id":"cpu","name":...,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
  * Free `*out` with transunet_text_free.
  */
 TRANSUNET_API
@@ -700,8 +742,8 @@ transunet_status transunet_device_list(struct transunet_text **out,
                                        struct transunet_error **error);
 
 /**
- * Opens the devices. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
- * Statuses: INVALID_ARGUMENT, IO, DEVICE_UNAVAILABLE.
+ * Opens a device. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
+ * Statuses: INVALID_ARGUMENT, DEVICE_UNAVAILABLE.
  */
 TRANSUNET_API
 transunet_status transunet_runtime_create(const struct transunet_runtime_options *options,
@@ -709,11 +751,10 @@ transunet_status transunet_runtime_create(const struct transunet_runtime_options
                                           struct transunet_error **error);
 
 /**
- * The runtime as JSON, borrowed: {"version","abi_version","devices":[{"id","name","driver","memory_bytes","unusable"}],
- * "fallback": why "auto" did not take a GPU or null,"cpu_threads","kernel_cache"}. NULL for NULL.
+ * The runtime as JSON, borrowed: {"version","abi_version","device":{"id","name","memory_bytes","unusable"},
+ * "fallback": why AUTO did not take a GPU or null,"cpu_threads"}. NULL for NULL.
  */
-TRANSUNET_API
-const char *transunet_runtime_describe(const struct transunet_runtime *runtime);
+TRANSUNET_API const char *transunet_runtime_describe(const struct transunet_runtime *runtime);
 
 /**
  * Frees a runtime; models loaded with it live on. Waits for a running on_log, which is never called again (unless
@@ -748,12 +789,14 @@ TRANSUNET_API void transunet_cancel_free(struct transunet_cancel *cancel);
 /**
  * Loads a bundle (.safetensors) or a foreign checkpoint (.pth, .npz, .safetensors, described by the .yaml beside it if
  * there is one). `model` is its path, a folder with one bundle, or the id of an installed model (transunet_models_list).
- * `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
+ * `options` and `control` may be NULL. The model keeps what it needs of the runtime. Free `*out` with transunet_model_free.
+ * A precision that the device does not compute in is INVALID_ARGUMENT.
  * Statuses: INVALID_ARGUMENT, CONFIG, IO, WEIGHTS_FORMAT, WEIGHTS_MISMATCH, DEVICE_LOST, OUT_OF_MEMORY, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_model_load(const struct transunet_runtime *runtime,
                                       const char *model,
+                                      const struct transunet_model_options *options,
                                       const struct transunet_control *control,
                                       struct transunet_model **out,
                                       struct transunet_error **error);
@@ -768,7 +811,8 @@ transunet_status transunet_model_save(const struct transunet_model *model,
 
 /**
  * The model as JSON, borrowed: its description ("name","architecture","input","labels","provenance","licence",
- * "intended_use", ... as in the bundle) with "devices": where it runs, and "warnings": what to know before using it.
+ * "intended_use", ... as in the bundle) with "device": where it runs, "precision": what it computes with ("f32", "bf16",
+ * "f16"), and "warnings": what to know before using it.
  * NULL for NULL.
  */
 TRANSUNET_API

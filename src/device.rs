@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn_dispatch::{Dispatch, DispatchDevice};
 use burn_flex::{Flex, FlexDevice};
 
@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::ffi::cuda_probe::{self, CudaCard};
 use crate::ffi::panic_text;
 use crate::kernels::Kernels;
+use crate::precision::ComputePrecision;
 pub use choice::{DeviceChoice, DeviceChoices};
 pub use floor::Floor;
 pub use group::Devices;
@@ -140,6 +141,22 @@ impl Device {
             text if lacks_memory(&text) => Err(Error::OutOfMemory(format!("{}: {text}", self.info.id))),
             text => Err(self.lost_error(self.lost.get_or_init(|| text))),
         })
+    }
+
+    /// Refuses a precision that this device does not compute in. The CPU's kernels are float32's only.
+    pub fn check_precision(&self, precision: ComputePrecision) -> Result<()> {
+        let can = match &self.place {
+            Place::Cpu(_) => precision == ComputePrecision::F32,
+            Place::Gpu(device) => self.watch(|| Ok(Dispatch::supports_dtype(device, precision.dtype())))?,
+        };
+        if can {
+            return Ok(());
+        }
+        let others = if self.is_gpu() { "another precision" } else { "f32" };
+        Err(Error::Argument(format!(
+            "{} ({}) does not compute in {precision}, expected {others}",
+            self.info.id, self.info.name
+        )))
     }
 
     fn lost_error(&self, reason: &str) -> Error {

@@ -34,6 +34,7 @@ pub mod orient;
 pub mod packed;
 pub mod picture;
 pub mod placement;
+pub mod precision;
 pub mod preprocess;
 mod probabilities;
 pub mod random;

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod gpu;
+mod rounded;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,9 +13,11 @@ use crate::control::Cancel;
 use crate::device::{Device, Devices};
 use crate::error::{Error, Result};
 use crate::network::initial_values;
+use crate::precision::ComputePrecision;
 use crate::weights::{self, BundleWriter, Checkpoint, Precision};
 use cpu::OnCpu;
 use gpu::Build;
+use rounded::Rounded;
 
 /// Weights on a device with all that is needed to use them. Shared freely between threads.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub struct Model {
     /// The same on each device.
     networks: Vec<Box<dyn Network>>,
     devices: Devices,
+    precision: ComputePrecision,
     /// What the caller should know but is not an error, such as a missing description.
     warnings: Vec<String>,
 }
@@ -31,20 +35,28 @@ impl Model {
     /// Loads a bundle or a foreign checkpoint (`.pth`, `.npz`, `.safetensors`, with `NAME.yaml` beside it if there is
     /// one). Tensors that are missing, unexpected or wrongly shaped are refused, all of them listed.
     pub fn load(devices: &Devices, path: &Path) -> Result<Self> {
+        Self::load_with(devices, path, ComputePrecision::F32)
+    }
+
+    /// As [`Model::load`], to compute with `precision`; devices that do not are refused.
+    pub fn load_with(devices: &Devices, path: &Path, precision: ComputePrecision) -> Result<Self> {
+        devices.check_precision(precision)?;
         let checkpoint = Arc::new(Checkpoint::open(path)?);
         let (config, warnings) = checkpoint.describe()?;
         weights::check(&checkpoint, &config.architecture)?;
         let compat = config.compat == Some(Compat::TransUnet2021);
         let mut networks: Vec<Box<dyn Network>> = Vec::new();
         for device in devices.all() {
-            networks.push(if device.is_gpu() {
+            networks.push(if precision != ComputePrecision::F32 {
+                Box::new(Rounded::load(device, config.architecture.clone(), checkpoint.clone(), compat, precision)?)
+            } else if device.is_gpu() {
                 let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
-                device.run(Build { architecture: &config.architecture, read })?
+                device.run(Build { architecture: &config.architecture, precision, read })?
             } else {
                 Box::new(OnCpu::load(config.architecture.clone(), checkpoint.clone(), compat)?)
             });
         }
-        Ok(Model { config, networks, devices: devices.clone(), warnings })
+        Ok(Model { config, networks, devices: devices.clone(), precision, warnings })
     }
 
     /// A model whose weights are a function of `seed` alone: its labels mean nothing, but everything else works.
@@ -59,6 +71,7 @@ impl Model {
         mut read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         config.validate()?;
+        let precision = ComputePrecision::F32;
         // Values that the next device will ask for too.
         let mut kept = BTreeMap::new();
         let mut networks: Vec<Box<dyn Network>> = Vec::new();
@@ -72,12 +85,12 @@ impl Model {
                 Ok(values)
             };
             networks.push(if device.is_gpu() {
-                device.run(Build { architecture: &config.architecture, read })?
+                device.run(Build { architecture: &config.architecture, precision, read })?
             } else {
                 Box::new(OnCpu::with_values(config.architecture.clone(), read)?)
             });
         }
-        Ok(Model { config, networks, devices: devices.clone(), warnings: Vec::new() })
+        Ok(Model { config, networks, devices: devices.clone(), precision, warnings: Vec::new() })
     }
 
     /// The same model, saying where it comes from.
@@ -102,6 +115,11 @@ impl Model {
 
     pub fn devices(&self) -> &Devices {
         &self.devices
+    }
+
+    /// What it computes with.
+    pub fn precision(&self) -> ComputePrecision {
+        self.precision
     }
 
     /// The network on its first device.

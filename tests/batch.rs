@@ -345,7 +345,8 @@ fn results_of_two_kinds_are_not_mixed() {
     };
     let (input, out, ours) = (place.at("in"), place.at("out"), model().to_str().unwrap());
     refused(input.clone(), out.clone(), other, &[], 6, "holds results of batch.safetensors");
-    refused(input.clone(), out.clone(), ours, &["--picture"], 6, "picture no, report no; asked for");
+    refused(input.clone(), out.clone(), ours, &["--picture"], 6, "report no, precision f32; asked for");
+    refused(input.clone(), out.clone(), ours, &["--precision", "bf16", "--dry-run"], 6, "report no, precision bf16");
     refused(input.clone(), out.clone(), ours, &["--format", "nii", "--dry-run"], 6, "asked for: formats nii");
     let label_map = ["--seg-type", "labelmap", "--seg-compression", "rle"];
     refused(input.clone(), out.clone(), ours, &label_map, 6, "asked for: formats dcm for DICOM series");

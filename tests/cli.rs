@@ -118,6 +118,16 @@ fn bad_command_lines_are_refused_before_any_work() {
         (&["segment", &ct, "--model", &model], 2, "--output"),
         (&["segment", &ct, "--output", &nii], 2, "--model"),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--device", "gpu"], 2, "expected auto, cpu, cuda:N"),
+        (
+            &["segment", &ct, "--model", &model, "--output", &nii, "--precision", "half"],
+            2,
+            "precision is \"half\", expected f32, bf16 or f16",
+        ),
+        (
+            &["segment", &ct, "--model", &model, "--output", &nii, "--device", "cpu", "--precision", "bf16"],
+            5,
+            "does not compute in bf16, expected f32",
+        ),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--batch", "0"], 2, "0 is not in 1.."),
         (&["segment", &ct, "--model", &model, "--output", &nii, "--threads", "many"], 2, "--threads"),
         (&["segment", &ct, "--model", &model, "--output", &at("out.jpg")], 2, "expected .dcm (DICOM SEG)"),

@@ -134,7 +134,7 @@ fn wrong_files_have_their_statuses() {
         let path = c_path(&golden.join(file));
         let mut model = null_mut();
         let (status, message) =
-            failure(|error| unsafe { transunet_model_load(runtime, path.as_ptr(), null(), &mut model, error) });
+            failure(|error| unsafe { transunet_model_load(runtime, path.as_ptr(), null(), null(), &mut model, error) });
         assert_eq!((status, model), (expected, null_mut()), "{file}: {message}");
     }
     unsafe { transunet_runtime_free(runtime) };

@@ -16,7 +16,14 @@ fn labels() -> Vec<Label> {
 
 fn step(n: u64) -> Step {
     let x = 1.0 / (n as f64 + 0.3);
-    Step { loss: x, cross_entropy: x * 1.1, dice_loss: x / 3.0, rate: 1e-3 * x, gradient_norm: x.sqrt() }
+    Step {
+        loss: x,
+        cross_entropy: x * 1.1,
+        dice_loss: x / 3.0,
+        rate: 1e-3 * x,
+        gradient_norm: x.sqrt(),
+        skipped: false,
+    }
 }
 
 fn validation(n: u64) -> Validation {

@@ -88,6 +88,18 @@ fn a_run_leaves_a_model_and_its_figures() {
 }
 
 #[test]
+fn a_cpu_refuses_half_precision() {
+    let set = Set::new();
+    let output = set.train(&set.config("half", "mixed_precision: bf16\n"), &[]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("mixed_precision: cpu (") && said.contains("does not compute in bf16, expected f32"),
+        "{said}"
+    );
+    assert!(!set.at("half").exists());
+}
+
+#[test]
 fn killed_at_any_moment_it_ends_with_the_same_weights() {
     let set = Set::new();
     done(set.train(&set.config("whole", ""), &["--threads", "1"]));

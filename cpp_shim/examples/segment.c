@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
   }
   control.on_progress = show;
   if (transunet_runtime_create(NULL, &runtime, &error) == TRANSUNET_STATUS_OK &&
-      transunet_model_load(runtime, argv[1], NULL, &model, &error) == TRANSUNET_STATUS_OK &&
+      transunet_model_load(runtime, argv[1], NULL, NULL, &model, &error) == TRANSUNET_STATUS_OK &&
       transunet_volume_open(argv[2], NULL, NULL, &volume, &error) == TRANSUNET_STATUS_OK &&
       transunet_segment(model, volume, NULL, &control, &labels, &error) == TRANSUNET_STATUS_OK &&
       transunet_labelmap_write(labels, argv[3], NULL, &error) == TRANSUNET_STATUS_OK &&

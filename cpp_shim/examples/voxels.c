@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
   grid.spacing[2] = 6.0;
 
   if (transunet_runtime_create(NULL, &runtime, &error) == TRANSUNET_STATUS_OK &&
-      transunet_model_load(runtime, argv[1], NULL, &model, &error) == TRANSUNET_STATUS_OK &&
+      transunet_model_load(runtime, argv[1], NULL, NULL, &model, &error) == TRANSUNET_STATUS_OK &&
       transunet_volume_from_memory(voxels, at * sizeof *voxels, TRANSUNET_VOXEL_I16, &grid, &volume, &error) ==
           TRANSUNET_STATUS_OK &&
       transunet_segment(model, volume, NULL, NULL, &labelmap, &error) == TRANSUNET_STATUS_OK) {

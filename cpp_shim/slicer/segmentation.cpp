@@ -96,7 +96,7 @@ void segment(const Arguments &arguments, Host &host) {
   const Volume volume = Volume::open(input.path, input.series, host.part(0.01, 0.05, words));
   seconds.read = clock.lap();
   host.show(0.05, "Loading the model");
-  const Model model = runtime.load(model_path, host.part(0.05, 0.1, words));
+  const Model model = runtime.load(model_path, {}, host.part(0.05, 0.1, words));
   for (const std::string &warning : warnings_of(model)) warnings.add(warning);
   seconds.load_model = clock.lap();
   const Labelmap labelmap = model.segment(volume, options, host.part(0.1, 0.9, words));

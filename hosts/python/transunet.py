@@ -173,6 +173,10 @@ class _LabelInfo(ctypes.Structure):
     ]  # fmt: skip
 
 
+class _ModelOptions(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t), ("precision", c_int32), ("reserved", c_int32)]
+
+
 class _VolumeOptions(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("series", c_char_p), ("tilt", c_char_p)]
 
@@ -216,6 +220,7 @@ class _TrainOptions(ctypes.Structure):
 _ABI_VERSION = 1 << 16  # generation << 16 | revision, as in the header that this file was written for
 _OK, _INVALID_ARGUMENT, _CANCELLED = 0, 100, 500
 _LOG_LEVELS = {"error": 1, "warn": 2, "info": 3, "debug": 4, "trace": 5}
+_PRECISIONS = {"f32": 0, "bf16": 1, "f16": 2}
 _SEG_ENCODINGS = {"binary": 0, "fractional": 1, "labelmap": 2}
 _SEG_COMPRESSIONS = {"none": 0, "rle": 1, "deflate": 2}
 _STAGES = {1: "read", 2: "preprocess", 3: "infer", 4: "train", 5: "validate", 6: "write", 7: "compile"}
@@ -246,7 +251,7 @@ _FUNCTIONS = {
     "cancel_is_triggered": (c_int32, [_P]),
     "cancel_free": (None, [_P]),
     "models_list": (c_int32, [_S, _P, _P]),
-    "model_load": (c_int32, [_P, _S, _P, _P, _P]),
+    "model_load": (c_int32, [_P, _S, _P, _P, _P, _P]),
     "model_save": (c_int32, [_P, _S, _P]),
     "model_describe": (_S, [_P]),
     "model_label_count": (_N, [_P]),
@@ -550,11 +555,20 @@ class Runtime:
         return json.loads(_lib.runtime_describe(self._open()))
 
     def load(
-        self, model: PathLike, progress: Optional[ProgressCallable] = None, cancel: Optional[Cancel] = None
+        self,
+        model: PathLike,
+        progress: Optional[ProgressCallable] = None,
+        cancel: Optional[Cancel] = None,
+        precision: str = "f32",
     ) -> Model:
-        """Loads a bundle, a folder with one, a foreign checkpoint (.pth, .npz, .safetensors), or models() by id."""
+        """Loads a bundle, a folder with one, a foreign checkpoint (.pth, .npz, .safetensors), or models() by id.
+
+        precision: what the network computes with: "f32", or on a GPU "bf16" or "f16", which take half the memory.
+        """
+        options = _sized(_ModelOptions, precision=_choice(_PRECISIONS, precision, "precision"))
         with _Control(progress, cancel) as control:
-            return Model(_make(_lib.model_free, _lib.model_load, self._open(), _path(model, "model"), control))
+            arguments = self._open(), _path(model, "model"), byref(options), control
+            return Model(_make(_lib.model_free, _lib.model_load, *arguments))
 
     def train(
         self,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use transunet::catalog;
 use transunet::model::Model;
+use transunet::precision::ComputePrecision;
 
 use super::computing::Computing;
 use super::failure::{About, Code, Failure, Outcome};
@@ -52,6 +53,8 @@ pub struct Segment {
     connection: Connection,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: ComputePrecision,
     #[arg(long)]
     json: bool,
 }
@@ -73,7 +76,8 @@ impl Segment {
         let mut seconds = Seconds::default();
         let mut control = session.control();
         let devices = self.computing.open()?;
-        let model = Model::load(&devices, &weights).about(Code::Model)?;
+        devices.check_precision(self.precision).about(Code::Device)?;
+        let model = Model::load_with(&devices, &weights, self.precision).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         seconds.load_model = clock.lap();
         let usual = model.config().input.series_choice().about(Code::Model)?;

@@ -5,6 +5,7 @@ use burn_dispatch::{Dispatch, DispatchDevice};
 
 use super::{Cpu, Device, DeviceChoices, DeviceInfo, GradientWork, Place};
 use crate::error::{Error, Result};
+use crate::precision::ComputePrecision;
 
 /// At least one device; several are all GPUs, or all software devices of the CPU. Clones share them.
 #[derive(Debug, Clone)]
@@ -59,6 +60,11 @@ impl Devices {
     /// Why automatic choice fell back to the CPU, if it did.
     pub fn fallback(&self) -> Option<&str> {
         self.first().fallback.as_deref()
+    }
+
+    /// As [`Device::check_precision`], of each.
+    pub fn check_precision(&self, precision: ComputePrecision) -> Result<()> {
+        self.0.iter().try_for_each(|device| device.check_precision(precision))
     }
 
     /// Runs `work`, which computes on these devices, as [`Device::watch`] does; a failure is that of all.

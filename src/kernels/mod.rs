@@ -22,7 +22,7 @@ use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::module::{conv2d, linear, max_pool2d};
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_dispatch::Dispatch;
 use burn_flex::Flex;
@@ -33,6 +33,9 @@ pub use segmentation_loss::LossWeights;
 use simd::maps::taps;
 
 /// A backend that the network runs on. Maps are `[b, h, w, c]`. The provided methods are in terms of Burn's operations.
+///
+/// Results have the type of the first input. Where that is a half precision, norms, exponentials and losses are computed in
+/// float32 within; products and convolutions want weights of that type too, norms want theirs in float32.
 pub trait Kernels: Backend {
     /// `[b, h, w, in]` with kernels `[out, in, k, k]` to `[b, h', w', out]`.
     fn convolution(x: Tensor<Self, 4>, weight: Tensor<Self, 4>, stride: usize, padding: usize) -> Tensor<Self, 4> {
@@ -50,9 +53,10 @@ pub trait Kernels: Backend {
         cut: bool,
     ) -> Tensor<Self, 4> {
         let [batch, height, width, channels] = x.dims();
-        let x = channels_first(x).reshape([batch, groups, channels / groups * height * width]);
+        let dtype = x.dtype();
+        let x = channels_first(x.cast(DType::F32)).reshape([batch, groups, channels / groups * height * width]);
         let x = channels_last(standardize(x, epsilon).reshape([batch, channels, height, width]));
-        let x = scale_channels(x, weight, bias);
+        let x = scale_channels(x, weight, bias).cast(dtype);
         if cut { relu(x) } else { x }
     }
 
@@ -66,11 +70,13 @@ pub trait Kernels: Backend {
     ) -> (Tensor<Self, 4>, [Tensor<Self, 1>; 2]) {
         let [batch, height, width, channels] = x.dims();
         let mean_of = |x: Tensor<Self, 4>| x.reshape([1, 1, batch * height * width, channels]).mean_dim(2);
+        let dtype = x.dtype();
+        let x = x.cast(DType::F32);
         let mean = mean_of(x.clone());
         let centered = x - mean.clone();
         let variance = mean_of(centered.clone().square());
         let x = scale_channels(centered / (variance.clone() + epsilon).sqrt(), weight, bias);
-        (relu(x), [mean, variance].map(|x| x.detach().reshape([channels])))
+        (relu(x.cast(dtype)), [mean, variance].map(|x| x.detach().reshape([channels])))
     }
 
     /// Normalises the last dimension of `[b, n, width]`.
@@ -80,7 +86,9 @@ pub trait Kernels: Backend {
         bias: Tensor<Self, 1>,
         epsilon: f64,
     ) -> Tensor<Self, 3> {
-        whole(Self::layer_norm(primitive(x), primitive(weight), Some(primitive(bias)), epsilon))
+        let dtype = x.dtype();
+        let x = primitive(x.cast(DType::F32));
+        whole::<Self, 3>(Self::layer_norm(x, primitive(weight), Some(primitive(bias)), epsilon)).cast(dtype)
     }
 
     /// `[b, n, in]` by weight `[out, in]` and bias `[out]` to `[b, n, out]`.
@@ -99,8 +107,11 @@ pub trait Kernels: Backend {
         let width = hidden / heads;
         // [b, n, hidden] -> [b, heads, n, width]
         let split = |x: Tensor<Self, 3>| x.reshape([batch, tokens, heads, width]).swap_dims(1, 2);
-        let scores = split(query).matmul(split(key).transpose()) / (width as f64).sqrt();
-        softmax(scores, 3).matmul(split(value)).swap_dims(1, 2).reshape(shape)
+        let dtype = query.dtype();
+        // Divided before, not after: sums over a head's width may leave float16's range.
+        let scores = split(query / (width as f64).sqrt()).matmul(split(key).transpose());
+        let shares = softmax(scores.cast(DType::F32), 3).cast(dtype);
+        shares.matmul(split(value)).swap_dims(1, 2).reshape(shape)
     }
 
     /// Maximum over 3x3 windows of `[b, h, w, c]`, stride 2, without padding.
@@ -115,20 +126,15 @@ pub trait Kernels: Backend {
 
     /// Channels of `x` `[b, h, w, c]`, then those of `y`, with zeros below and to the right where it is smaller.
     fn join(x: Tensor<Self, 4>, y: Tensor<Self, 4>) -> Tensor<Self, 4> {
-        let ([_, height, width, _], [_, rows, columns, _]) = (x.dims(), y.dims());
-        let y = if [rows, columns] == [height, width] {
-            y
-        } else {
-            channels_last(channels_first(y).pad((0, width - columns, 0, height - rows), 0.0))
-        };
-        Tensor::cat(vec![x, y], 3)
+        let [_, height, width, _] = x.dims();
+        Tensor::cat(vec![x, grown(y, [height, width])], 3)
     }
 
     /// `[b, h, w, c]` to `[b, size[0], size[1], c]`; source coordinate of sample i is `i * (in - 1) / (out - 1)`. Two small
     /// matrix products, so that every backend can differentiate it.
     fn bilinear(x: Tensor<Self, 4>, size: [usize; 2]) -> Tensor<Self, 4> {
         let [_, height, width, _] = x.dims();
-        let device = x.device();
+        let (device, dtype) = (x.device(), x.dtype());
         let matrix = |from: usize, to: usize| -> Tensor<Self, 4> {
             let mut weights = vec![0.0f32; to * from];
             for (row, (low, share)) in weights.chunks_exact_mut(from).zip(taps(from, to)) {
@@ -137,7 +143,7 @@ pub trait Kernels: Backend {
                     *high += share;
                 }
             }
-            Tensor::<Self, 2>::from_data(TensorData::new(weights, [to, from]), &device).unsqueeze()
+            Tensor::<Self, 2>::from_data(TensorData::new(weights, [to, from]), (&device, dtype)).unsqueeze()
         };
         let wide = channels_first(x).matmul(matrix(width, size[1]).transpose());
         channels_last(matrix(height, size[0]).matmul(wide))
@@ -145,7 +151,8 @@ pub trait Kernels: Backend {
 
     /// `x Phi(x)` with the normal distribution function itself.
     fn gelu_of<const D: usize>(x: Tensor<Self, D>) -> Tensor<Self, D> {
-        burn::tensor::activation::gelu(x)
+        let dtype = x.dtype();
+        burn::tensor::activation::gelu(x.cast(DType::F32)).cast(dtype)
     }
 
     /// Loss of logits `[b, c, h, w]`, `[1]`; also cross-entropy and 1 - Dice alone, `[1]` each, without gradients.
@@ -162,7 +169,7 @@ pub trait Kernels: Backend {
         let by_class = |x: Tensor<Self, 4>| x.sum_dim(3).sum_dim(2).sum_dim(0).reshape([classes]);
         let of_classes: Vec<f32> = weights.classes.iter().map(|&weight| weight as f32).collect();
         let of_classes = Tensor::<Self, 1>::from_data(TensorData::new(of_classes, [classes]), &device);
-        let log_p = log_softmax(logits, 1);
+        let log_p = log_softmax(logits.cast(DType::F32), 1);
         let likelihood = by_class(log_p.clone() * shares.clone()) * of_classes.clone();
         let cross_entropy = likelihood.sum() / -weights.total.max(1e-12);
         let p = match valid {
@@ -215,6 +222,19 @@ fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
 pub fn scale_channels<B: Backend>(x: Tensor<B, 4>, weight: Tensor<B, 1>, bias: Tensor<B, 1>) -> Tensor<B, 4> {
     let [channels] = weight.dims();
     x * weight.reshape([1, 1, 1, channels]) + bias.reshape([1, 1, 1, channels])
+}
+
+/// `[b, h, w, c]` to `[b, size[0], size[1], c]` by zeros below and to the right. Burn's own padding takes float32 only.
+pub fn grown<B: Backend>(mut x: Tensor<B, 4>, size: [usize; 2]) -> Tensor<B, 4> {
+    for (axis, size) in [1, 2].into_iter().zip(size) {
+        let mut missing = x.dims();
+        missing[axis] = size - missing[axis];
+        if missing[axis] > 0 {
+            let zeros = Tensor::zeros(missing, (&x.device(), x.dtype()));
+            x = Tensor::cat(vec![x, zeros], axis);
+        }
+    }
+    x
 }
 
 /// `[b, h, w, c]` to `[b, c, h, w]`.

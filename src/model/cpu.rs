@@ -20,9 +20,9 @@ pub(super) struct OnCpu {
     engine: OnceLock<Engine>,
 }
 
-/// The weights as they are saved; the engine's are folded and packed.
+/// The weights as they are saved; the engine's are folded and packed, a GPU's may be rounded.
 #[derive(Debug)]
-enum Origin {
+pub(super) enum Origin {
     /// Read again where they are asked for, so that they are not held twice; `sums` show whether the file still has them.
     File {
         checkpoint: Arc<Checkpoint>,
@@ -33,6 +33,27 @@ enum Origin {
 }
 
 impl Origin {
+    /// The tensors of a checkpoint that fits `architecture`, to `work`, which reads each once.
+    pub fn of_file<T>(
+        checkpoint: Arc<Checkpoint>,
+        architecture: &Architecture,
+        compat: bool,
+        work: impl FnOnce(&mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<T>,
+    ) -> Result<(Self, T)> {
+        let mut sums = BTreeMap::new();
+        let made = work(&mut |name, _| {
+            let values = checkpoint.read_for(name, architecture, compat)?;
+            sums.insert(name.to_owned(), sum(&values));
+            Ok(values)
+        })?;
+        Ok((Origin::File { checkpoint, compat, sums }, made))
+    }
+
+    /// Shows every parameter and running statistic, one at a time.
+    pub fn visit(&self, architecture: &Architecture, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {
+        parameters(architecture).into_iter().try_for_each(|(name, _)| show(&name, &self.read(&name, architecture)?))
+    }
+
     fn read(&self, name: &str, architecture: &Architecture) -> Result<Vec<f32>> {
         match self {
             Origin::File { checkpoint, compat, sums } => {
@@ -59,13 +80,10 @@ fn sum(values: &[f32]) -> u32 {
 impl OnCpu {
     /// The network of a checkpoint that fits `architecture`.
     pub fn load(architecture: Architecture, checkpoint: Arc<Checkpoint>, compat: bool) -> Result<Self> {
-        let mut sums = BTreeMap::new();
-        let engine = Engine::new(&architecture, Isa::fastest(), |name, _| {
-            let values = checkpoint.read_for(name, &architecture, compat)?;
-            sums.insert(name.to_owned(), sum(&values));
-            Ok(values)
+        let (origin, engine) = Origin::of_file(checkpoint, &architecture, compat, |read| {
+            Engine::new(&architecture, Isa::fastest(), read)
         })?;
-        Ok(OnCpu { architecture, origin: Origin::File { checkpoint, compat, sums }, engine: engine.into() })
+        Ok(OnCpu { architecture, origin, engine: engine.into() })
     }
 
     /// The network of values that `read(name, shape)` returns; packed once it is used, since many are only saved.
@@ -136,10 +154,7 @@ impl Network for OnCpu {
     }
 
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {
-        for (name, _) in parameters(&self.architecture) {
-            show(&name, &self.origin.read(&name, &self.architecture)?)?;
-        }
-        Ok(())
+        self.origin.visit(&self.architecture, show)
     }
 }
 

@@ -16,11 +16,13 @@ use crate::device::{Work, lacks_memory};
 use crate::error::{Error, Result};
 use crate::ffi::panic_text;
 use crate::kernels::Kernels;
-use crate::network::{Architecture, Stoppable, TransUNet, fill, values};
+use crate::network::{Architecture, Stoppable, TransUNet, fill_in, values};
+use crate::precision::ComputePrecision;
 
 #[derive(Debug)]
 struct OnGpu<B: Kernels> {
     network: TransUNet<B>,
+    precision: ComputePrecision,
     device: B::Device,
     /// Images that a pass may have; halved where the device's memory does not suffice.
     most: AtomicUsize,
@@ -29,6 +31,11 @@ struct OnGpu<B: Kernels> {
 }
 
 impl<B: Kernels> OnGpu<B> {
+    /// Their precision is what the network computes with.
+    fn pixels(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Tensor<B, 4> {
+        Tensor::from_data(TensorData::new(pixels, shape), (&self.device, self.precision.dtype()))
+    }
+
     /// One pass. Too little memory shows when results are read, or, while memory is asked for, as a panic of Burn.
     fn pass(
         &self,
@@ -37,7 +44,7 @@ impl<B: Kernels> OnGpu<B> {
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified> {
-        let pixels = Tensor::from_data(TensorData::new(pixels, shape), &self.device);
+        let pixels = self.pixels(pixels, shape);
         Stoppable::run(cancel, |pass| {
             let logits = match pass {
                 Some(mut pass) => self.network.forward_with(pixels, &mut pass),
@@ -108,7 +115,7 @@ impl<B: Kernels> Network for OnGpu<B> {
     }
 
     fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
-        floats(self.network.forward(Tensor::from_data(TensorData::new(pixels, shape), &self.device)))
+        floats(self.network.forward(self.pixels(pixels, shape)))
     }
 
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {
@@ -128,9 +135,10 @@ fn floats<B: Kernels>(tensor: Tensor<B, 4>) -> Result<Vec<f32>> {
         .map_err(|e| Error::Internal(format!("output of the network: {e:?}")))
 }
 
-/// Builds a network of values that `read(name, shape)` returns.
+/// Builds a network of values that `read(name, shape)` returns, rounded to `precision`.
 pub(super) struct Build<'a, F> {
     pub architecture: &'a Architecture,
+    pub precision: ComputePrecision,
     pub read: F,
 }
 
@@ -138,9 +146,10 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Work for Build<'_, F> {
     type Output = Box<dyn Network>;
 
     fn run<B: Kernels>(self, device: &B::Device) -> Result<Box<dyn Network>> {
-        let network = fill(TransUNet::<B>::new(self.architecture, device), self.read)?;
+        let network = fill_in(TransUNet::<B>::new(self.architecture, device), self.precision, self.read)?;
         Ok(Box::new(OnGpu {
             network,
+            precision: self.precision,
             device: device.clone(),
             most: AtomicUsize::new(usize::MAX),
             seen: Mutex::default(),

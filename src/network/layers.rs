@@ -1,11 +1,12 @@
 //! Building blocks whose fields carry the names of the checkpoint's tensors, in the checkpoint's layout.
 //!
-//! All are created without values; `network::state` fills them by name.
+//! All are created without values; `network::state` fills them by name. They compute in the precision of what they are given,
+//! to which they bring their weights; norms are computed in float32.
 
 use burn::module::{Module, Param, ParamId, RunningState};
-use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
 use crate::kernels::{Kernels, scale_channels};
 
@@ -40,10 +41,11 @@ impl<B: Kernels> Conv2d<B> {
 
     /// `[b, h, w, in]` to `[b, h', w', out]`.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = B::convolution(x, self.weight.val(), self.stride, self.padding);
+        let weight = self.weight.val().cast(x.dtype());
+        let x = B::convolution(x, weight, self.stride, self.padding);
         match &self.bias {
             Some(bias) => {
-                let bias = bias.val();
+                let bias = bias.val().cast(x.dtype());
                 let [channels] = bias.dims();
                 x + bias.reshape([1, 1, 1, channels])
             }
@@ -74,6 +76,7 @@ impl<B: Kernels> StdConv2d<B> {
         let device = weight.device();
         let (ones, zeros) = (Tensor::ones([count], &device), Tensor::zeros([count], &device));
         let weight = B::layer_norm_of(weight.reshape([1, outputs, count]), ones, zeros, 1e-5).reshape(shape);
+        let weight = weight.cast(x.dtype());
         B::convolution(x, weight, self.stride, self.padding)
     }
 }
@@ -138,7 +141,8 @@ impl<B: Kernels> BatchNorm<B> {
         }
         let scale = self.weight.val() / (self.running_var.value() + 1e-5).sqrt();
         let shift = self.bias.val() - self.running_mean.value() * scale.clone();
-        relu(scale_channels(x, scale, shift))
+        let dtype = x.dtype();
+        relu(scale_channels(x.cast(DType::F32), scale, shift).cast(dtype))
     }
 }
 
@@ -174,7 +178,8 @@ impl<B: Kernels> Linear<B> {
 
     /// `[b, tokens, in]` to `[b, tokens, out]`.
     pub fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        B::linear_of(x, self.weight.val(), self.bias.val())
+        let dtype = x.dtype();
+        B::linear_of(x, self.weight.val().cast(dtype), self.bias.val().cast(dtype))
     }
 }
 

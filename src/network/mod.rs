@@ -13,17 +13,17 @@ mod stem;
 mod transformer;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
-use crate::kernels::{Kernels, channels_first, channels_last};
+use crate::kernels::{Kernels, channels_first, channels_last, grown};
 
 pub use architecture::{Architecture, PATCH, Stem};
 pub use decoder::DecoderBlock;
 pub use init::initial_values;
 pub use pass::{Pass, Stoppable};
 pub use size::{products_per_pixel, values_per_pixel};
-pub use state::{Named, Place, fill, values};
+pub use state::{Named, Place, fill, fill_in, values};
 pub use stem::Unit;
 pub use transformer::Block;
 
@@ -58,7 +58,7 @@ impl<B: Kernels> TransUNet<B> {
     /// `[b, 1 or channels, h, w]` to logits `[b, classes, h, w]`; any h and w.
     ///
     /// One channel is repeated. Heights and widths that are no multiple of 16 are padded with zeros to the right and
-    /// below, and the logits cropped.
+    /// below, and the logits cropped. Computes in the precision of `x`; the head, and so the logits, in float32.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.forward_with(x, &mut ())
     }
@@ -68,10 +68,11 @@ impl<B: Kernels> TransUNet<B> {
         let [_, channels, height, width] = x.dims();
         let x = if channels == 1 && self.channels > 1 { x.repeat_dim(1, self.channels) } else { x };
         let padded = [height, width].map(|side| side.next_multiple_of(PATCH));
-        let x = if padded == [height, width] { x } else { x.pad((0, padded[1] - width, 0, padded[0] - height), 0.0) };
-        let (tokens, skips) = self.transformer.forward(channels_last(x), pass);
+        let (tokens, skips) = self.transformer.forward(grown(channels_last(x), padded), pass);
         let skips = skips.into_iter().flatten().take(self.skips);
-        let logits = channels_first(self.segmentation_head.forward(self.decoder.forward(tokens, skips, pass)));
+        // Logits of few bits would tie.
+        let decoded = self.decoder.forward(tokens, skips, pass).cast(DType::F32);
+        let logits = channels_first(self.segmentation_head.forward(decoded));
         if padded == [height, width] { logits } else { logits.narrow(2, 0, height).narrow(3, 0, width) }
     }
 }

@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::error::{Error, Result};
+use crate::precision::ComputePrecision;
 
 /// Where a walk through the modules is, in the checkpoint's words.
 #[derive(Debug, Default)]
@@ -22,6 +23,11 @@ impl Place {
 
     pub fn exit(&mut self) {
         self.path.pop();
+    }
+
+    /// Whether the parameter that the walk has reached is a field of the struct `name`.
+    fn is_in(&self, name: &str) -> bool {
+        self.path.last().is_some_and(|(_, container)| container.strip_prefix("Struct:") == Some(name))
     }
 
     /// Name of the parameter that the walk has reached. The original numbers the stem's units from 1 and the layers of
@@ -53,7 +59,17 @@ pub type Named<B> = BTreeMap<String, Tensor<B, 1>>;
 /// Gives every parameter and running statistic the values that `read(name, shape)` returns, one at a time.
 /// The first failure ends it.
 pub fn fill<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<M> {
-    let mut filler = Filler { read, place: Place::default(), failure: None };
+    fill_in(module, ComputePrecision::F32, read)
+}
+
+/// As [`fill`], with matrices and kernels rounded to `precision`. Vectors stay float32, and so do kernels that are
+/// standardised before they are used: their scale means nothing and may leave float16's range.
+pub fn fill_in<B: Backend, M: Module<B>>(
+    module: M,
+    precision: ComputePrecision,
+    read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+) -> Result<M> {
+    let mut filler = Filler { read, precision, place: Place::default(), failure: None };
     let module = module.map(&mut filler);
     match filler.failure {
         Some(failure) => Err(failure),
@@ -63,6 +79,7 @@ pub fn fill<B: Backend, M: Module<B>>(module: M, read: impl FnMut(&str, &[usize]
 
 struct Filler<F> {
     read: F,
+    precision: ComputePrecision,
     place: Place,
     failure: Option<Error>,
 }
@@ -93,7 +110,9 @@ impl<B: Backend, F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> ModuleMapper<B> f
         match values {
             Ok(values) => {
                 let id = param.id;
-                let tensor = Tensor::from_data(TensorData::new(values, shape), &param.lazy_device());
+                let rounded = D > 1 && !self.place.is_in("StdConv2d");
+                let dtype = if rounded { self.precision } else { ComputePrecision::F32 }.dtype();
+                let tensor = Tensor::from_data(TensorData::new(values, shape), (&param.lazy_device(), dtype));
                 param.transform_for_load(tensor, id)
             }
             Err(error) => {

@@ -107,7 +107,8 @@ impl<B: Kernels> Embeddings<B> {
         let x = self.patch_embeddings.forward(x);
         pass.see_map("patch_embeddings", &x);
         let [_, rows, columns, _] = x.dims();
-        let tokens = x.flatten::<3>(1, 2) + self.positions([rows, columns]);
+        let positions = self.positions([rows, columns]).cast(x.dtype());
+        let tokens = x.flatten::<3>(1, 2) + positions;
         let tokens = pass.drop_values(tokens);
         pass.see("embeddings", &tokens);
         (tokens, [rows, columns], skips)

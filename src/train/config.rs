@@ -12,6 +12,7 @@ use crate::control::Control;
 use crate::data::{CaseFacts, DataConfig, Dataset, Listing, Parts, Split, Survey};
 use crate::device::Devices;
 use crate::error::{Error, Result};
+use crate::precision::ComputePrecision;
 use crate::weights::Precision;
 
 /// A training run as people write it. Only `data` and `output` are needed.
@@ -52,6 +53,7 @@ pub struct TrainConfig {
     pub optimizer: Option<OptimizerSettings>,
     pub schedule: Option<Schedule>,
     pub augmentation: Option<Augmentation>,
+    pub mixed_precision: Option<ComputePrecision>,
     pub foreground: Option<f64>,
     /// Validations during the run, evenly spread; the last one is at its end.
     #[serde(default = "validations")]
@@ -62,7 +64,7 @@ pub struct TrainConfig {
     /// Bytes for prepared cases, in MiB.
     #[serde(default = "cache")]
     pub cache: u64,
-    /// Of the bundle; training computes in float32.
+    /// Of the bundle.
     #[serde(default)]
     pub precision: Precision,
     pub licence: Option<String>,
@@ -167,6 +169,7 @@ impl TrainConfig {
     /// are relative to.
     pub fn resolve(self, base: &Path, devices: &Devices, control: &mut Control) -> Result<Run> {
         let recipe = self.recipe();
+        devices.check_precision(recipe.mixed_precision).map_err(|e| Error::Config(format!("mixed_precision: {e}")))?;
         let listing = Listing::find(&self.data, base)?;
         let survey = Survey::of(listing, recipe.loss.ignore, |_| Ok(None), control)?;
         survey.check()?;
@@ -260,6 +263,7 @@ impl TrainConfig {
             freeze_encoder: self.freeze_encoder.unwrap_or(own.freeze_encoder),
             freeze_statistics: self.freeze_statistics.unwrap_or(own.freeze_statistics),
             augmentation: self.augmentation.clone().unwrap_or(own.augmentation),
+            mixed_precision: self.mixed_precision.unwrap_or(own.mixed_precision),
             foreground: self.foreground.unwrap_or(own.foreground),
         }
     }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::loss::{Loss, Target};
+use super::loss_scale::LossScale;
 use super::optimizer::{self, Average, Optimizer, from_vec, to_vec};
 use super::pass::TrainingPass;
 use super::settings::Recipe;
@@ -17,6 +18,7 @@ use crate::kernels::channels_first;
 use crate::kernels::simd::buffer::Keeper;
 use crate::loader::Batch;
 use crate::network::{Architecture, Named};
+use crate::precision::ComputePrecision;
 
 /// Values of parameters, running statistics and moments by name.
 pub type State = BTreeMap<String, Vec<f32>>;
@@ -24,6 +26,8 @@ pub type State = BTreeMap<String, Vec<f32>>;
 /// Prefixes in a [`State`], besides the student's own names.
 const OPTIMIZER: &str = "optimizer/";
 const AVERAGE: &str = "average/";
+/// Of float16 only.
+const LOSS_SCALE: &str = "loss_scale";
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,13 +40,15 @@ pub struct Step {
     pub rate: f64,
     /// Euclidean norm of the gradients before clipping.
     pub gradient_norm: f64,
+    /// Gradients left float16's range: there was no update, and the loss is scaled less from now on.
+    pub skipped: bool,
 }
 
 /// A network that learns, on its devices.
 pub trait Learner: Send {
     /// Update `number` (from 0) of `steps`, from `batches` whose gradients are averaged.
     ///
-    /// Nothing changes when loss or gradients are not finite: then the [`Step`] says so.
+    /// Nothing changes when loss or gradients are not finite, but the loss scale of float16: then the [`Step`] says so.
     fn step(&mut self, batches: &[Batch], number: u64, steps: u64) -> Result<Step>;
 
     /// Values of the network under the checkpoint's names, averaged over the steps where the recipe says so.
@@ -59,30 +65,52 @@ pub fn begin(
     recipe: &Recipe,
     read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
 ) -> Result<Box<dyn Learner>> {
-    devices.learn(Begin { architecture, recipe, updates: 0, state: State::new(), read })
+    devices.check_precision(recipe.mixed_precision)?;
+    devices.learn(beginning(architecture, recipe, read))
 }
 
-/// A learner as another one's [`Learner::state`] was after `updates` steps.
+/// A learner as another one's [`Learner::state`] was after `steps` steps.
 pub fn resume(
     devices: &Devices,
     architecture: &Architecture,
     recipe: &Recipe,
-    updates: u64,
-    mut state: State,
+    steps: u64,
+    state: State,
 ) -> Result<Box<dyn Learner>> {
-    let kept = |name: &str| name.starts_with(OPTIMIZER) || name.starts_with(AVERAGE);
+    devices.check_precision(recipe.mixed_precision)?;
+    devices.learn(resuming(architecture, recipe, steps, state))
+}
+
+/// What [`begin`] does, on any backend.
+pub fn beginning<'a>(
+    architecture: &'a Architecture,
+    recipe: &'a Recipe,
+    read: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+) -> impl GradientWork<Output = Box<dyn Learner>> {
+    Begin { architecture, recipe, steps: 0, state: State::new(), read }
+}
+
+/// What [`resume`] does, on any backend.
+pub fn resuming<'a>(
+    architecture: &'a Architecture,
+    recipe: &'a Recipe,
+    steps: u64,
+    mut state: State,
+) -> impl GradientWork<Output = Box<dyn Learner>> {
+    let kept = |name: &str| name.starts_with(OPTIMIZER) || name.starts_with(AVERAGE) || name == LOSS_SCALE;
     let rest = state.extract_if(.., |name, _| kept(name)).collect();
-    let read = |name: &str, _: &[usize]| {
+    let read = move |name: &str, _: &[usize]| {
         state.remove(name).ok_or_else(|| Error::WeightsMismatch(format!("the checkpoint lacks {name}")))
     };
-    devices.learn(Begin { architecture, recipe, updates, state: rest, read })
+    Begin { architecture, recipe, steps, state: rest, read }
 }
 
 struct Begin<'a, F> {
     architecture: &'a Architecture,
     recipe: &'a Recipe,
-    updates: u64,
-    /// Of optimizer and average.
+    /// Made so far.
+    steps: u64,
+    /// Of optimizer, average and loss scale.
     state: State,
     read: F,
 }
@@ -90,7 +118,7 @@ struct Begin<'a, F> {
 impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F> {
     type Output = Box<dyn Learner>;
 
-    fn run<B: Learns>(self, devices: &[B::Device]) -> Result<Box<dyn Learner>> {
+    fn run<B: Learns>(mut self, devices: &[B::Device]) -> Result<Box<dyn Learner>> {
         let recipe = self.recipe.clone();
         let device = &devices[0];
         let mut student =
@@ -98,8 +126,13 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F>
         if recipe.freeze_encoder {
             student = student.freeze(is_encoder);
         }
+        let scale = match (recipe.mixed_precision, self.state.remove(LOSS_SCALE)) {
+            (ComputePrecision::F16, Some(values)) => Some(LossScale::from_values(&values)?),
+            (ComputePrecision::F16, None) => Some(LossScale::default()),
+            _ => None,
+        };
         let mut optimizer = Optimizer::new(recipe.optimizer);
-        optimizer.updates = self.updates;
+        optimizer.updates = self.steps.saturating_sub(scale.map_or(0, |scale| scale.skipped()));
         let plain = student.plain_device();
         let mut averaged = BTreeMap::new();
         for (name, values) in self.state {
@@ -123,7 +156,7 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F>
             replicas.push(Replica { student: Some(replica), device: device.clone() });
         }
         replicas.insert(0, Replica { student: Some(student), device: device.clone() });
-        Ok(Box::new(OnDevices { replicas, optimizer, average, recipe, classes, memory: Keeper::new() }))
+        Ok(Box::new(OnDevices { replicas, optimizer, average, scale, recipe, classes, memory: Keeper::new() }))
     }
 }
 
@@ -142,6 +175,8 @@ struct Replica<B: Learns> {
 struct Passes<'a> {
     recipe: &'a Recipe,
     classes: usize,
+    /// What the loss is multiplied by before its gradients are taken.
+    factor: Option<f64>,
     /// Number of the step's first pass in the run; tells passes apart.
     first: u64,
     batches: &'a [Batch],
@@ -170,10 +205,11 @@ impl<B: Learns> Replica<B> {
             ..TrainingPass::plain()
         };
         let images = TensorData::new(batch.images.clone(), [count, batch.channels, height, width]);
-        let logits = student.network.forward_with(Tensor::from_data(images, &self.device), &mut pass);
+        let images = Tensor::from_data(images, (&self.device, recipe.mixed_precision.dtype()));
+        let logits = student.network.forward_with(images, &mut pass);
         let target = Target::new(&batch.labels, [count, height, width], passes.classes, &recipe.loss);
-        let stages =
-            pass.stages.drain(..).zip(&student.supervision).map(|(x, head)| channels_first(head.forward(x))).collect();
+        let stages = pass.stages.drain(..).zip(&student.supervision);
+        let stages = stages.map(|(x, head)| channels_first(head.forward(x.cast(DType::F32)))).collect();
         Ok(Loss::new(logits, &target, &recipe.loss).with_stages(stages, &target, &recipe.loss))
     }
 
@@ -184,7 +220,9 @@ impl<B: Learns> Replica<B> {
             let (loss, gradients) = {
                 let _turn = graph_turn();
                 let loss = self.loss(batch, passes.first + part, passes)?;
-                let gradients = self.student()?.gradients(&loss.total)?;
+                let lifted = loss.total.clone();
+                let lifted = if let Some(factor) = passes.factor { lifted * factor } else { lifted };
+                let gradients = self.student()?.gradients(&lifted)?;
                 (loss, gradients)
             };
             sum = Some(optimizer::add(sum, gradients));
@@ -203,6 +241,8 @@ struct OnDevices<B: Learns> {
     replicas: Vec<Replica<B>>,
     optimizer: Optimizer<B>,
     average: Option<Average<B::InnerBackend>>,
+    /// Of float16.
+    scale: Option<LossScale>,
     recipe: Recipe,
     classes: usize,
     /// Of steps on a CPU.
@@ -217,7 +257,8 @@ impl<B: Learns> OnDevices<B> {
     /// Sums over all passes, on the first device.
     fn passes(&mut self, batches: &[Batch], number: u64) -> Result<Sums<B::InnerBackend>> {
         let first = number * batches.len() as u64;
-        let passes = Passes { recipe: &self.recipe, classes: self.classes, first, batches };
+        let factor = self.scale.map(|scale| scale.factor());
+        let passes = Passes { recipe: &self.recipe, classes: self.classes, factor, first, batches };
         let apart = self.replicas.len();
         if apart == 1 {
             return self.replicas[0].passes(0, 1, &passes);
@@ -265,17 +306,26 @@ impl<B: Learns> Learner for OnDevices<B> {
     fn step(&mut self, batches: &[Batch], number: u64, steps: u64) -> Result<Step> {
         self.memory.turn();
         let share = 1.0 / batches.len() as f64;
+        let statistics = self.student()?.statistics();
+        let factor = self.scale.map_or(1.0, |scale| scale.factor());
         let (sum, losses) = self.passes(batches, number)?;
         let mut gradients = sum.unwrap_or_default();
-        if batches.len() > 1 {
-            gradients = optimizer::scale(gradients, share);
+        if share / factor != 1.0 {
+            gradients = optimizer::scale(gradients, share / factor);
         }
         let norm = optimizer::norm(&gradients);
         let [loss, cross_entropy, dice_loss] = losses.map(|sum| share * sum);
         let rate = self.recipe.schedule.rate(self.recipe.optimizer.rate(), number, steps);
-        let step = Step { loss, cross_entropy, dice_loss, rate, gradient_norm: norm };
+        let mut step = Step { loss, cross_entropy, dice_loss, rate, gradient_norm: norm, skipped: false };
         if !loss.is_finite() || !norm.is_finite() {
+            // The passes have moved them.
+            let first = &mut self.replicas[0].student;
+            *first = first.take().map(|student| student.updated(statistics, |_, _, before| before));
+            step.skipped = self.scale.as_mut().is_some_and(LossScale::shrink);
             return Ok(step);
+        }
+        if let Some(scale) = &mut self.scale {
+            scale.keep();
         }
         if let Some(most) = self.recipe.clip
             && norm > most
@@ -310,6 +360,7 @@ impl<B: Learns> Learner for OnDevices<B> {
             self.student()?.values().into_iter().map(|(name, value)| (name, to_vec(value))).collect();
         let moments = self.optimizer.state.iter().map(|(name, value)| (format!("{OPTIMIZER}{name}"), value.clone()));
         state.extend(moments.map(|(name, value)| (name, to_vec(value))));
+        state.extend(self.scale.map(|scale| (LOSS_SCALE.to_owned(), scale.to_values())));
         if let Some(average) = &self.average {
             let values = average.values.iter().map(|(name, value)| (format!("{AVERAGE}{name}"), value.clone()));
             state.extend(values.map(|(name, value)| (name, to_vec(value))));

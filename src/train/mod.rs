@@ -5,6 +5,7 @@ pub mod config;
 pub mod finish;
 pub mod learner;
 pub mod loss;
+pub mod loss_scale;
 pub mod optimizer;
 pub mod pass;
 pub mod plan;

@@ -68,8 +68,8 @@ impl<B: Backend> Pass<B> for TrainingPass<B> {
             return x;
         }
         let mask = TensorData::new(self.mask(x.shape().num_elements(), self.dropout), x.shape());
-        let device = x.device();
-        x * Tensor::from_data(mask, &device)
+        let (device, dtype) = (x.device(), x.dtype());
+        x * Tensor::from_data(mask, (&device, dtype))
     }
 
     fn drop_branch(&mut self, branch: Tensor<B, 3>, index: usize, count: usize) -> Tensor<B, 3> {
@@ -79,7 +79,7 @@ impl<B: Backend> Pass<B> for TrainingPass<B> {
         let [batch, _, _] = branch.dims();
         let probability = self.drop_path * (index + 1) as f64 / count as f64;
         let mask = TensorData::new(self.mask(batch, probability), [batch, 1, 1]);
-        let device = branch.device();
-        branch * Tensor::from_data(mask, &device)
+        let (device, dtype) = (branch.device(), branch.dtype());
+        branch * Tensor::from_data(mask, (&device, dtype))
     }
 }

@@ -224,7 +224,9 @@ impl Course<'_> {
         let batches = (0..self.run.recipe.accumulate).map(|_| next(batches)).collect::<Result<Vec<Batch>>>()?;
         let (number, total) = (self.standing.step, self.total);
         let step = self.devices.watch(|| self.learner.step(&batches, number, total))?;
-        if !step.loss.is_finite() || !step.gradient_norm.is_finite() {
+        if step.skipped {
+            log::info!("step {}: no update, for gradients left float16's range", number + 1);
+        } else if !step.loss.is_finite() || !step.gradient_norm.is_finite() {
             return Err(diverged(self.run, self.standing.step, &step, &batches));
         }
         self.standing.step += 1;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augmentation, LowData};
 use crate::error::{Error, Result};
+use crate::precision::ComputePrecision;
 
 /// What is minimised: `cross_entropy * CE + dice * (1 - Dice)`, on the output and on the decoder's stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -174,6 +175,8 @@ pub struct Recipe {
     /// Batch normalisation keeps its running statistics and uses them.
     pub freeze_statistics: bool,
     pub augmentation: Augmentation,
+    /// What passes compute with; weights, their gradients and updates are float32.
+    pub mixed_precision: ComputePrecision,
     /// Share of slices that are drawn from those that show a label, each label in turn.
     pub foreground: f64,
 }
@@ -225,6 +228,7 @@ impl Preset {
             freeze_encoder: false,
             freeze_statistics: false,
             augmentation: Augmentation::LowData(LowData::default()),
+            mixed_precision: ComputePrecision::F32,
             foreground: 0.33,
         };
         match self {

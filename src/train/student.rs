@@ -61,6 +61,11 @@ impl<B: Learns> Student<B> {
         self.values().first_key_value().map(|(_, value)| value.device()).unwrap_or_default()
     }
 
+    /// Running statistics by name.
+    pub fn statistics(&self) -> Named<B::InnerBackend> {
+        self.values().into_iter().filter(|(name, _)| name.contains(".running_")).collect()
+    }
+
     /// Parameters whose name `frozen` picks get no gradients.
     pub fn freeze(self, frozen: impl Fn(&str) -> bool) -> Self {
         self.map(&mut Freezer { frozen, place: Place::default() })
@@ -77,7 +82,8 @@ impl<B: Learns> Student<B> {
         }
     }
 
-    /// Replaces each parameter that has a gradient by `update(name, value, gradient)`, all flattened.
+    /// Replaces each parameter or running statistic that has a gradient, or another tensor of its size, by
+    /// `update(name, value, gradient)`, all flattened.
     pub fn updated(
         self,
         gradients: Named<B::InnerBackend>,
@@ -160,10 +166,10 @@ where
         let name = self.place.original_name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };
         let (id, value, mapper) = param.consume();
-        let shape = value.dims();
+        let (shape, learns) = (value.dims(), value.is_require_grad());
         let count = shape.iter().product::<usize>();
         let value = (self.update)(&name, value.inner().reshape([count]), gradient);
-        let value = Tensor::from_inner(value.reshape(shape)).require_grad();
+        let value = Tensor::from_inner(value.reshape(shape)).set_require_grad(learns);
         Param::from_mapped_value(id, value, mapper)
     }
 }

@@ -168,13 +168,18 @@ static void cancel(void) {
 
 static void model(const transunet_runtime *runtime) {
   transunet_model *out = GARBAGE(transunet_model);
+  transunet_model_options options = TRANSUNET_MODEL_OPTIONS_INIT;
   transunet_label_info info = TRANSUNET_LABEL_INFO_INIT;
-  REFUSED(transunet_model_load(NULL, "m.safetensors", NULL, &out, &error), "runtime is NULL");
+  REFUSED(transunet_model_load(NULL, "m.safetensors", NULL, NULL, &out, &error), "runtime is NULL");
   CHECK(out == NULL);
-  REFUSED(transunet_model_load(runtime, NULL, NULL, &out, &error), "model is NULL");
-  REFUSED(transunet_model_load(runtime, "", NULL, &out, &error), "model is empty");
-  REFUSED(transunet_model_load(runtime, BAD_UTF8, NULL, &out, &error), "model is not valid UTF-8");
-  REFUSED(transunet_model_load(runtime, "m.safetensors", NULL, NULL, &error), "out is NULL");
+  REFUSED(transunet_model_load(runtime, NULL, NULL, NULL, &out, &error), "model is NULL");
+  REFUSED(transunet_model_load(runtime, "", NULL, NULL, &out, &error), "model is empty");
+  REFUSED(transunet_model_load(runtime, BAD_UTF8, NULL, NULL, &out, &error), "model is not valid UTF-8");
+  REFUSED(transunet_model_load(runtime, "m.safetensors", NULL, NULL, NULL, &error), "out is NULL");
+  options.precision = 3;
+  REFUSED(transunet_model_load(runtime, "m.safetensors", &options, NULL, &out, &error), "options->precision is 3");
+  options.struct_size = 4;
+  REFUSED(transunet_model_load(runtime, "m.safetensors", &options, NULL, &out, &error), "options->struct_size is 4");
   REFUSED(transunet_model_save(NULL, "m.safetensors", &error), "model is NULL");
   info.value = 9;
   REFUSED(transunet_model_label(NULL, 0, &info, &error), "model is NULL");
@@ -228,7 +233,7 @@ static void plugin(const transunet_runtime *runtime) {
   SUCCEEDS(transunet_models_list(NULL, &list, &error));
   CHECK(strstr(transunet_text_data(list), "\"models\":["));
   transunet_text_free(list);
-  REFUSED(transunet_model_load(runtime, "no-such-model", NULL, &out, &error), "neither a file nor an installed model");
+  REFUSED(transunet_model_load(runtime, "no-such-model", NULL, NULL, &out, &error), "neither a file nor an installed model");
   CHECK(out == NULL);
 }
 

@@ -40,7 +40,7 @@ static transunet_volume *scan(void) {
 static transunet_model *load(const char *path) {
   transunet_runtime *runtime = cpu();
   transunet_model *model = NULL;
-  SUCCEEDS(transunet_model_load(runtime, path, NULL, &model, &error));
+  SUCCEEDS(transunet_model_load(runtime, path, NULL, NULL, &model, &error));
   transunet_runtime_free(runtime); /* a model needs no runtime */
   return model;
 }
@@ -50,6 +50,7 @@ static void describes_itself(const char *path) {
   transunet_label_info info = TRANSUNET_LABEL_INFO_INIT;
   const char *text = transunet_model_describe(model);
   CHECK(strstr(text, "\"architecture\":") && strstr(text, "\"warnings\":") && strstr(text, "\"id\":\"cpu\""));
+  CHECK(strstr(text, "\"precision\":\"f32\"") != NULL);
   CHECK(transunet_model_label_count(model) == 2);
   SUCCEEDS(transunet_model_label(model, 1, &info, &error));
   CHECK(info.value == 2 && info.name && info.name[0] && info.type.scheme && !info.region.value);
@@ -61,6 +62,7 @@ static void describes_itself(const char *path) {
 static void loads_and_saves(const char *path) {
   transunet_runtime *runtime = cpu();
   transunet_model *model = load(path), *copy = NULL;
+  transunet_model_options options = TRANSUNET_MODEL_OPTIONS_INIT;
   transunet_control control = TRANSUNET_CONTROL_INIT;
   transunet_cancel *cancel = NULL;
   FILE *file;
@@ -72,15 +74,17 @@ static void loads_and_saves(const char *path) {
   REFUSED(transunet_model_save(model, NULL, &error), "path is NULL");
 
   copy = model;
-  FAILS(transunet_model_load(runtime, "missing.safetensors", NULL, &copy, &error), TRANSUNET_STATUS_IO, "missing");
+  FAILS(transunet_model_load(runtime, "missing.safetensors", NULL, NULL, &copy, &error), TRANSUNET_STATUS_IO, "missing");
   CHECK(copy == NULL);
+  options.precision = TRANSUNET_PRECISION_F16;
+  REFUSED(transunet_model_load(runtime, path, &options, NULL, &copy, &error), "does not compute in f16, expected f32");
   file = fopen("noise.safetensors", "w");
   CHECK(file && fputs("not a model at all", file) >= 0 && fclose(file) == 0);
-  FAILS(transunet_model_load(runtime, "noise.safetensors", NULL, &copy, &error), TRANSUNET_STATUS_WEIGHTS_FORMAT, "noise");
+  FAILS(transunet_model_load(runtime, "noise.safetensors", NULL, NULL, &copy, &error), TRANSUNET_STATUS_WEIGHTS_FORMAT, "noise");
   SUCCEEDS(transunet_cancel_create(&cancel, &error));
   transunet_cancel_trigger(cancel);
   control.cancel = cancel;
-  FAILS(transunet_model_load(runtime, path, &control, &copy, &error), TRANSUNET_STATUS_CANCELLED, "cancelled");
+  FAILS(transunet_model_load(runtime, path, NULL, &control, &copy, &error), TRANSUNET_STATUS_CANCELLED, "cancelled");
   transunet_cancel_free(cancel);
   transunet_model_free(model);
   transunet_runtime_free(runtime);

@@ -115,7 +115,13 @@ struct Own {
 
 void models_segment(const char *path, const char *ct, const std::filesystem::path &folder) {
   Labelmap kept = [&] {
-    const Runtime runtime;
+    RuntimeOptions cpu;
+    cpu.device = "cpu";
+    const Runtime runtime(cpu);
+    ModelOptions half;
+    half.precision = Precision::Bf16;
+    const auto refused = thrown<Error>(TRANSUNET_STATUS_INVALID_ARGUMENT, [&] { (void)runtime.load(path, half); });
+    CHECK(contains(refused, "does not compute in bf16, expected f32"));
     const Model model = runtime.load(path);
     const Volume volume = Volume::open(ct);
     std::uint64_t slices = 0;

@@ -33,6 +33,20 @@ struct RuntimeOptions {
   OnLog on_log;
 };
 
+/// What matrices and kernels are multiplied in. The half precisions are for GPUs.
+enum class Precision : std::int32_t {
+  F32 = TRANSUNET_PRECISION_F32,
+  /// 8 significant bits, the range of float32.
+  Bf16 = TRANSUNET_PRECISION_BF16,
+  /// 11 significant bits, numbers up to 65504.
+  F16 = TRANSUNET_PRECISION_F16,
+};
+
+struct ModelOptions {
+  /// What the network computes with; norms, exponentials and logits are float32 with any of them.
+  Precision precision = Precision::F32;
+};
+
 /// What a training run takes from elsewhere than its configuration; empty = the configuration's.
 struct TrainOptions {
   /// YAML whose keys replace the configuration's, such as "preset: tiny\nepochs: 20".
@@ -72,9 +86,12 @@ class Runtime {
 
   /// A bundle (.safetensors), a foreign checkpoint (.pth, .npz, .safetensors with its .yaml), a folder with one bundle, or
   /// the id of an installed model (models()).
-  [[nodiscard]] Model load(const std::filesystem::path &model, const Control &control = {}) const {
+  [[nodiscard]] Model load(const std::filesystem::path &model, const ModelOptions &options = {},
+                           const Control &control = {}) const {
+    transunet_model_options load = TRANSUNET_MODEL_OPTIONS_INIT;
+    load.precision = static_cast<transunet_precision>(options.precision);
     return Model(detail::make<transunet_model>(control, [&](auto *raw, auto **out, auto **error) {
-      return transunet_model_load(get(), detail::utf8(model).c_str(), raw, out, error);
+      return transunet_model_load(get(), detail::utf8(model).c_str(), &load, raw, out, error);
     }));
   }
 

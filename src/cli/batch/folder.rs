@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use transunet::precision::ComputePrecision;
 use transunet::weights::Checkpoint;
 use transunet::{Error, Result, atomic_file, config};
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub seg_compression: String,
     /// What becomes of a tilted series.
     pub tilt: String,
+    #[serde(default)]
+    pub precision: ComputePrecision,
     /// Version that began the folder.
     pub transunet: String,
 }
@@ -106,14 +109,15 @@ impl Settings {
             let yes = |on: bool| if on { "yes" } else { "no" };
             format!(
                 "formats {} for DICOM series and {} for volume files, DICOM SEG {} with compression {}, tilt {}, picture {}, \
-                 report {}",
+                 report {}, precision {}",
                 settings.series_formats.join(","),
                 settings.file_formats.join(","),
                 settings.seg_type,
                 settings.seg_compression,
                 settings.tilt,
                 yes(settings.picture),
-                yes(settings.report)
+                yes(settings.report),
+                settings.precision
             )
         };
         if options(&earlier) != options(self) || earlier.format != self.format {

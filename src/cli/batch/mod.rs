@@ -15,6 +15,7 @@ use transunet::Error;
 use transunet::catalog;
 use transunet::dicom::{SeriesChoice, Tilt};
 use transunet::model::Model;
+use transunet::precision::ComputePrecision;
 use transunet::weights::Checkpoint;
 
 use super::computing::Computing;
@@ -103,6 +104,8 @@ pub struct Batch {
     connection: Connection,
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: ComputePrecision,
     /// Print the lines of the manifest instead of words
     #[arg(long)]
     json: bool,
@@ -128,7 +131,8 @@ impl Batch {
             return run.rehearse(&self.plan(&settings, &weights, session)?);
         }
         let devices = self.computing.open()?;
-        let model = Model::load(&devices, &weights).about(Code::Model)?;
+        devices.check_precision(self.precision).about(Code::Device)?;
+        let model = Model::load_with(&devices, &weights, self.precision).about(Code::Model)?;
         model.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         let folder = folder::Folder::open(&self.output, &settings, self.shard)?;
         let plan = self.plan(&settings, &weights, session)?;
@@ -169,6 +173,7 @@ impl Batch {
             seg_type: self.seg.encoding().to_string(),
             seg_compression: self.seg.compression().to_string(),
             tilt: self.tilt.clone(),
+            precision: self.precision,
             transunet: env!("CARGO_PKG_VERSION").into(),
         })
     }

@@ -16,6 +16,7 @@ STRUCTS = {
     "control": transunet._ControlOptions,
     "code": transunet._Code,
     "label_info": transunet._LabelInfo,
+    "model_options": transunet._ModelOptions,
     "volume_options": transunet._VolumeOptions,
     "geometry": transunet._Geometry,
     "segment_options": transunet._SegmentOptions,
@@ -50,6 +51,7 @@ def check_constants(_):
     same(transunet._ABI_VERSION, golden["TRANSUNET_ABI_VERSION"])
     for prefix, names in {
         "LOG": transunet._LOG_LEVELS,
+        "PRECISION": transunet._PRECISIONS,
         "STAGE": {name: number for number, name in transunet._STAGES.items()},
     }.items():
         ours = {f"TRANSUNET_{prefix}_{name.upper()}": number for name, number in names.items()}
