@@ -43,7 +43,7 @@
 #endif
 
 #define TRANSUNET_CONTROL_INIT {sizeof(transunet_control), NULL, NULL, NULL}
-#define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), TRANSUNET_DEVICE_AUTO, 0, 0, 0, NULL, NULL}
+#define TRANSUNET_RUNTIME_OPTIONS_INIT {sizeof(transunet_runtime_options), NULL, NULL, 0, 0, NULL, NULL}
 #define TRANSUNET_MODEL_OPTIONS_INIT {sizeof(transunet_model_options), TRANSUNET_PRECISION_F32, 0}
 #define TRANSUNET_VOLUME_OPTIONS_INIT {sizeof(transunet_volume_options), NULL, NULL}
 #define TRANSUNET_SEGMENT_OPTIONS_INIT {sizeof(transunet_segment_options), 0, NULL, 0, 0}
@@ -85,7 +85,7 @@ typedef struct transunet_labelmap transunet_labelmap;
 typedef struct transunet_model transunet_model;
 
 /**
- * An open device and a log callback.
+ * Open devices and a log callback.
  */
 typedef struct transunet_runtime transunet_runtime;
 
@@ -103,11 +103,6 @@ typedef struct transunet_volume transunet_volume;
  * Outcome of a call. Numbers are never reused; treat one that you do not know as a failure.
  */
 typedef int32_t transunet_status;
-
-/**
- * Where to compute.
- */
-typedef int32_t transunet_device;
 
 /**
  * How much the library says; each level includes those before it.
@@ -129,11 +124,18 @@ typedef void (*transunet_log_fn)(transunet_log_level level,
  */
 typedef struct transunet_runtime_options {
   size_t struct_size;
-  transunet_device device;
   /**
-   * Which GPU, with TRANSUNET_DEVICE_CUDA; 0 otherwise.
+   * Where to compute: "auto" (or NULL), "cpu", "cuda:0", or several GPUs that share the work, "cuda:0,cuda:1". "auto" is
+   * CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why. What is named fails with
+   * TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening a GPU loads NVRTC and, where CUDA_PATH does not
+   * name the CUDA headers, sets it for the process (docs/gpu.md).
    */
-  uint32_t device_index;
+  const char *device;
+  /**
+   * Folder where a GPU's compiled kernels and their tuning are kept for later processes, made if need be; NULL =
+   * transunet/kernels in the user's folder for caches. The first runtime that says one decides for the process.
+   */
+  const char *kernel_cache;
   transunet_log_level log_level;
   /**
    * Threads that compute on the CPU; 0 = one for each core. The first runtime decides for the process;
@@ -545,19 +547,6 @@ typedef struct transunet_train_options {
 #define TRANSUNET_STATUS_INTERNAL 900
 
 /**
- * CUDA if usable, else the CPU; transunet_runtime_describe and the log say which and why.
- */
-#define TRANSUNET_DEVICE_AUTO 0
-
-#define TRANSUNET_DEVICE_CPU 1
-
-/**
- * An NVIDIA GPU; fails with TRANSUNET_STATUS_DEVICE_UNAVAILABLE rather than falls back. Opening one loads NVRTC and, where
- * CUDA_PATH does not name the CUDA headers, sets it for the process (docs/gpu.md).
- */
-#define TRANSUNET_DEVICE_CUDA 2
-
-/**
  * Warnings and errors.
  */
 #define TRANSUNET_LOG_DEFAULT 0
@@ -607,6 +596,11 @@ typedef struct transunet_train_options {
  * Writing files.
  */
 #define TRANSUNET_STAGE_WRITE 6
+
+/**
+ * Compiling a GPU's kernels for input of a new size and seeking the fastest; minutes the first time, kept on disk.
+ */
+#define TRANSUNET_STAGE_COMPILE 7
 
 /**
  * Go on.
@@ -734,7 +728,7 @@ TRANSUNET_API void transunet_text_free(struct transunet_text *text);
 
 /**
  * All devices that this library could use on this machine, as JSON:
- * [{"id":"cpu","name":...,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
+ * [{"id":"cpu","name":...,"driver":null,"memory_bytes":...,"unusable":null}, {"id":"cuda:0",...,"unusable":"why"}].
  * Free `*out` with transunet_text_free.
  */
 TRANSUNET_API
@@ -742,8 +736,8 @@ transunet_status transunet_device_list(struct transunet_text **out,
                                        struct transunet_error **error);
 
 /**
- * Opens a device. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
- * Statuses: INVALID_ARGUMENT, DEVICE_UNAVAILABLE.
+ * Opens the devices. `options` may be NULL for the defaults. Free `*out` with transunet_runtime_free.
+ * Statuses: INVALID_ARGUMENT, IO, DEVICE_UNAVAILABLE.
  */
 TRANSUNET_API
 transunet_status transunet_runtime_create(const struct transunet_runtime_options *options,
@@ -751,10 +745,11 @@ transunet_status transunet_runtime_create(const struct transunet_runtime_options
                                           struct transunet_error **error);
 
 /**
- * The runtime as JSON, borrowed: {"version","abi_version","device":{"id","name","memory_bytes","unusable"},
- * "fallback": why AUTO did not take a GPU or null,"cpu_threads"}. NULL for NULL.
+ * The runtime as JSON, borrowed: {"version","abi_version","devices":[{"id","name","driver","memory_bytes","unusable"}],
+ * "fallback": why "auto" did not take a GPU or null,"cpu_threads","kernel_cache"}. NULL for NULL.
  */
-TRANSUNET_API const char *transunet_runtime_describe(const struct transunet_runtime *runtime);
+TRANSUNET_API
+const char *transunet_runtime_describe(const struct transunet_runtime *runtime);
 
 /**
  * Frees a runtime; models loaded with it live on. Waits for a running on_log, which is never called again (unless
@@ -811,7 +806,7 @@ transunet_status transunet_model_save(const struct transunet_model *model,
 
 /**
  * The model as JSON, borrowed: its description ("name","architecture","input","labels","provenance","licence",
- * "intended_use", ... as in the bundle) with "device": where it runs, "precision": what it computes with ("f32", "bf16",
+ * "intended_use", ... as in the bundle) with "devices": where it runs, "precision": what it computes with ("f32", "bf16",
  * "f16"), and "warnings": what to know before using it.
  * NULL for NULL.
  */
