@@ -4,6 +4,7 @@ mod choice;
 mod floor;
 mod group;
 mod kernel_cache;
+pub mod vulkan;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +24,7 @@ pub use choice::{DeviceChoice, DeviceChoices};
 pub use floor::Floor;
 pub use group::Devices;
 pub use kernel_cache::{keep_kernels_in, kernel_cache};
+use vulkan::{Adapter, Kind};
 
 /// The backend of the CPU.
 pub type Cpu = Flex;
@@ -58,11 +60,11 @@ enum Place {
 /// A device that could be opened, or one that could not, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceInfo {
-    /// "cpu" or "cuda:0".
+    /// "cpu", "cuda:0" or "vulkan:0".
     pub id: String,
     /// Marketing name of the processor or card.
     pub name: String,
-    /// Its version, where it is known.
+    /// Name and version, or the version alone, where it is known.
     pub driver: Option<String>,
     pub memory_bytes: Option<u64>,
     /// Why the device cannot be used; `None` when it can.
@@ -76,7 +78,7 @@ pub struct Device {
     info: DeviceInfo,
     /// Why `Auto` did not take a GPU.
     fallback: Option<String>,
-    /// Why the device is lost. A CUDA failure does not heal within a process.
+    /// Why the device is lost. A failure of a GPU does not heal within a process.
     lost: Arc<OnceLock<String>>,
 }
 
@@ -85,7 +87,8 @@ impl Device {
         let device = match choice {
             DeviceChoice::Cpu => Device::cpu(None),
             DeviceChoice::Cuda(index) => Device::cuda(index)?,
-            DeviceChoice::Auto => Device::cuda(0).unwrap_or_else(|error| Device::cpu(Some(error.to_string()))),
+            DeviceChoice::Vulkan(index) => Device::vulkan(index)?,
+            DeviceChoice::Auto => Device::auto(),
         };
         match &device.fallback {
             None => log::info!("device: {} ({})", device.info.id, device.info.name),
@@ -110,6 +113,19 @@ impl Device {
                 memory_bytes: None,
                 unusable: Some(reason),
             }),
+        }
+        match vulkan::adapters() {
+            Ok(adapters) => {
+                devices.extend(adapters.into_iter().enumerate().map(|(index, adapter)| vulkan_info(index, adapter)));
+            }
+            Err(reason) if vulkan::BUILT => devices.push(DeviceInfo {
+                id: "vulkan:0".into(),
+                name: "GPU through Vulkan".into(),
+                driver: None,
+                memory_bytes: None,
+                unusable: Some(reason),
+            }),
+            Err(_) => {}
         }
         devices
     }
@@ -187,14 +203,57 @@ impl Device {
         cuda_probe::hand_over_toolkit().map_err(refuse)?;
         kernel_cache::hand_over(&card.kind, alike);
         let burn = cuda_device(index as usize).map_err(refuse)?;
-        let device = Device {
-            place: Place::Gpu(burn.clone()),
-            info: cuda_info(index as usize, card, None),
-            fallback: None,
-            lost: Arc::default(),
+        Device::gpu(burn, cuda_info(index as usize, card, None)).map_err(|error| refuse(error.to_string()))
+    }
+
+    fn vulkan(index: u32) -> Result<Self> {
+        let refuse = |reason: String| Error::DeviceUnavailable(format!("vulkan:{index}: {reason}"));
+        let adapters = vulkan::adapters().map_err(refuse)?;
+        let count = adapters.len();
+        let adapter = adapters
+            .into_iter()
+            .nth(index as usize)
+            .ok_or_else(|| refuse(format!("there are {count} devices, counted from 0")))?;
+        let (kind, at) = adapter.place.clone().map_err(refuse)?;
+        let burn = vulkan_device(kind, at).map_err(refuse)?;
+        Device::gpu(burn, vulkan_info(index as usize, adapter)).map_err(|error| refuse(error.to_string()))
+    }
+
+    /// CUDA, else the first discrete GPU that Vulkan opens, else the first integrated one, else the CPU.
+    fn auto() -> Self {
+        let cuda = match Device::cuda(0) {
+            Ok(device) => return device,
+            Err(error) => error.to_string(),
         };
-        // Also shows whether driver, NVRTC and card go together, which no probe can tell.
-        device.watch(|| trial(&burn)).map_err(|error| refuse(error.to_string()))?;
+        let reason = match vulkan::adapters() {
+            Ok(adapters) => {
+                let (mut gpus, mut reasons) = (Vec::new(), vec![cuda]);
+                for (index, adapter) in (0..).zip(adapters) {
+                    match adapter.place {
+                        Ok((kind, _)) if kind.is_gpu() => gpus.push((kind == Kind::Integrated, index)),
+                        Ok(_) => reasons.push(format!("vulkan:{index}: {} is no GPU of this machine", adapter.name)),
+                        Err(reason) => reasons.push(format!("vulkan:{index}: {reason}")),
+                    }
+                }
+                gpus.sort_unstable();
+                for (_, index) in gpus {
+                    match Device::vulkan(index) {
+                        Ok(device) => return device,
+                        Err(error) => reasons.push(error.to_string()),
+                    }
+                }
+                reasons.join("; ")
+            }
+            Err(reason) if vulkan::BUILT => format!("{cuda}; vulkan:0: {reason}"),
+            Err(_) => cuda,
+        };
+        Device::cpu(Some(reason))
+    }
+
+    /// Opens a GPU. Also shows whether driver, compiler and card go together, which no probe can tell.
+    fn gpu(burn: DispatchDevice, info: DeviceInfo) -> Result<Self> {
+        let device = Device { place: Place::Gpu(burn.clone()), info, fallback: None, lost: Arc::default() };
+        device.watch(|| trial(&burn))?;
         Ok(device)
     }
 }
@@ -231,6 +290,32 @@ fn cuda_info(index: usize, card: CudaCard, unusable: Option<String>) -> DeviceIn
         driver: Some(card.driver),
         memory_bytes: Some(card.memory_bytes),
         unusable,
+    }
+}
+
+#[cfg(feature = "vulkan")]
+fn vulkan_device(kind: Kind, index: usize) -> std::result::Result<DispatchDevice, String> {
+    use burn_wgpu::WgpuDevice;
+    Ok(DispatchDevice::Vulkan(match kind {
+        Kind::Discrete => WgpuDevice::DiscreteGpu(index),
+        Kind::Integrated => WgpuDevice::IntegratedGpu(index),
+        Kind::Virtual => WgpuDevice::VirtualGpu(index),
+        Kind::Software => WgpuDevice::Cpu,
+    }))
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn vulkan_device(_kind: Kind, _index: usize) -> std::result::Result<DispatchDevice, String> {
+    Err("this build has no Vulkan support".into())
+}
+
+fn vulkan_info(index: usize, adapter: Adapter) -> DeviceInfo {
+    DeviceInfo {
+        id: format!("vulkan:{index}"),
+        name: adapter.name,
+        driver: Some(adapter.driver).filter(|driver| !driver.is_empty()),
+        memory_bytes: None, // wgpu does not tell
+        unusable: adapter.place.err(),
     }
 }
 

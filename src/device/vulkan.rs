@@ -1,0 +1,103 @@
+//! What Vulkan would compute on, asked through wgpu before Burn is touched: Burn panics where the loader, a driver or an
+//! adapter is missing.
+
+/// Whether this build can use Vulkan at all.
+pub const BUILT: bool = cfg!(feature = "vulkan");
+
+/// What an adapter is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Discrete,
+    Integrated,
+    Virtual,
+    /// Computes on the CPU; for tests.
+    Software,
+}
+
+impl Kind {
+    /// Worth choosing without being asked to.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Kind::Discrete | Kind::Integrated)
+    }
+}
+
+/// One adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adapter {
+    pub name: String,
+    /// Name and version of its driver.
+    pub driver: String,
+    /// With the position among those of this kind, which is how Burn counts; or why Burn cannot use it.
+    pub place: Result<(Kind, usize), String>,
+}
+
+/// All adapters in the order in which Vulkan names them, or why there is none and what would help. Never panics.
+pub fn adapters() -> Result<Vec<Adapter>, String> {
+    imp::adapters()
+}
+
+#[cfg(feature = "vulkan")]
+mod imp {
+    use futures_lite::future::block_on;
+    use wgpu::{Backends, DeviceDescriptor, DeviceType, DownlevelFlags, Instance, InstanceDescriptor};
+
+    use super::{Adapter, Kind};
+
+    pub fn adapters() -> Result<Vec<Adapter>, String> {
+        // As cubecl-wgpu 0.10 asks, so that both count the same adapters.
+        let instance = Instance::new(InstanceDescriptor {
+            backends: Backends::VULKAN,
+            ..InstanceDescriptor::new_without_display_handle()
+        });
+        let found = block_on(instance.enumerate_adapters(Backends::VULKAN));
+        if found.is_empty() {
+            return Err(
+                "Vulkan shows no device: it needs its loader (libvulkan.so.1) and the driver of a card, which a \
+                        file in /usr/share/vulkan/icd.d names (VK_DRIVER_FILES, where set, names others)"
+                    .into(),
+            );
+        }
+        let mut counts = [0; 4];
+        Ok(found
+            .iter()
+            .map(|adapter| {
+                let info = adapter.get_info();
+                let place = kind(info.device_type).and_then(|kind| {
+                    let index = counts[kind as usize];
+                    counts[kind as usize] += 1;
+                    match index {
+                        1.. if kind == Kind::Software => Err("Burn opens only the first software device".into()),
+                        _ => opens(adapter).map(|()| (kind, index)),
+                    }
+                });
+                let driver = format!("{} {}", info.driver, info.driver_info).trim().to_string();
+                Adapter { name: info.name, driver, place }
+            })
+            .collect())
+    }
+
+    fn kind(device: DeviceType) -> Result<Kind, String> {
+        match device {
+            DeviceType::DiscreteGpu => Ok(Kind::Discrete),
+            DeviceType::IntegratedGpu => Ok(Kind::Integrated),
+            DeviceType::VirtualGpu => Ok(Kind::Virtual),
+            DeviceType::Cpu => Ok(Kind::Software),
+            DeviceType::Other => Err("its driver does not say what it is".into()),
+        }
+    }
+
+    fn opens(adapter: &wgpu::Adapter) -> Result<(), String> {
+        if !adapter.get_downlevel_capabilities().flags.contains(DownlevelFlags::COMPUTE_SHADERS) {
+            return Err("it has no compute shaders".into());
+        }
+        let asked = DeviceDescriptor { required_limits: adapter.limits(), ..DeviceDescriptor::default() };
+        block_on(adapter.request_device(&asked)).map(drop).map_err(|error| format!("it does not open: {error}"))
+    }
+}
+
+#[cfg(not(feature = "vulkan"))]
+mod imp {
+    pub fn adapters() -> Result<Vec<super::Adapter>, String> {
+        Err("this build of the library has no Vulkan support (feature \"vulkan\" is off)".into())
+    }
+}
