@@ -215,11 +215,12 @@ impl Device {
             .nth(index as usize)
             .ok_or_else(|| refuse(format!("there are {count} devices, counted from 0")))?;
         let (kind, at) = adapter.place.clone().map_err(refuse)?;
+        kernel_cache::hand_over(&format!("{} {}", adapter.name, adapter.driver), count == 1);
         let burn = vulkan_device(kind, at).map_err(refuse)?;
         Device::gpu(burn, vulkan_info(index as usize, adapter)).map_err(|error| refuse(error.to_string()))
     }
 
-    /// CUDA, else the first discrete GPU that Vulkan opens, else the first integrated one, else the CPU.
+    /// CUDA, else the first discrete GPU that Vulkan opens, else the CPU.
     fn auto() -> Self {
         let cuda = match Device::cuda(0) {
             Ok(device) => return device,
@@ -227,19 +228,15 @@ impl Device {
         };
         let reason = match vulkan::adapters() {
             Ok(adapters) => {
-                let (mut gpus, mut reasons) = (Vec::new(), vec![cuda]);
+                let mut reasons = vec![cuda];
                 for (index, adapter) in (0..).zip(adapters) {
                     match adapter.place {
-                        Ok((kind, _)) if kind.is_gpu() => gpus.push((kind == Kind::Integrated, index)),
-                        Ok(_) => reasons.push(format!("vulkan:{index}: {} is no GPU of this machine", adapter.name)),
+                        Ok((Kind::Discrete, _)) => match Device::vulkan(index) {
+                            Ok(device) => return device,
+                            Err(error) => reasons.push(error.to_string()),
+                        },
+                        Ok(_) => reasons.push(format!("vulkan:{index}: {} is no discrete GPU", adapter.name)),
                         Err(reason) => reasons.push(format!("vulkan:{index}: {reason}")),
-                    }
-                }
-                gpus.sort_unstable();
-                for (_, index) in gpus {
-                    match Device::vulkan(index) {
-                        Ok(device) => return device,
-                        Err(error) => reasons.push(error.to_string()),
                     }
                 }
                 reasons.join("; ")

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// One device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// CUDA when it is usable, else a GPU through Vulkan, else the CPU; the choice is reported.
+    /// CUDA when it is usable, else a discrete GPU through Vulkan, else the CPU; the choice is reported.
     #[default]
     Auto,
     Cpu,

@@ -25,7 +25,7 @@ pub fn kernel_cache() -> Option<PathBuf> {
 }
 
 /// Tells CubeCL, before it does anything; later calls change nothing. `hardware` tells apart what kernels are compiled for,
-/// which CubeCL's own names do not; `alike` says that all cards of this process are of that kind.
+/// which CubeCL's own names do not; `alike` says that all GPUs of this machine are of that kind.
 pub(super) fn hand_over(hardware: &str, alike: bool) {
     static DONE: Mutex<bool> = Mutex::new(false);
     let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +39,7 @@ pub(super) fn hand_over(hardware: &str, alike: bool) {
     imp::hand_over(folder, alike);
 }
 
-#[cfg(feature = "cuda")]
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod imp {
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -56,7 +56,7 @@ mod imp {
     }
 }
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(any(feature = "cuda", feature = "vulkan")))]
 mod imp {
     pub fn hand_over(_folder: std::path::PathBuf, _alike: bool) {}
 }

@@ -8,17 +8,11 @@ pub const BUILT: bool = cfg!(feature = "vulkan");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Discrete,
+    /// May be slower than the CPU's engine: taken only where it is named.
     Integrated,
     Virtual,
     /// Computes on the CPU; for tests.
     Software,
-}
-
-impl Kind {
-    /// Worth choosing without being asked to.
-    pub fn is_gpu(self) -> bool {
-        matches!(self, Kind::Discrete | Kind::Integrated)
-    }
 }
 
 /// One adapter.
