@@ -7,6 +7,8 @@ use burn_autodiff::Autodiff;
 use burn_dispatch::{Dispatch, DispatchDevice};
 use burn_flex::Flex;
 use operations::{Case, Operation, found};
+#[cfg(feature = "cuda")]
+use transunet::device::{Device, DeviceChoice};
 
 fn check(cases: Vec<Case>) {
     let burns = DispatchDevice::autodiff(DispatchDevice::Flex(Default::default()));
@@ -43,4 +45,16 @@ fn threads_change_no_bit() {
         let together = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run);
         assert!(alone == together, "{threads} threads");
     }
+}
+
+/// With TF32, in which Burn multiplies float32 on newer cards, products are 10 bits exact.
+#[cfg(feature = "cuda")]
+#[test]
+fn a_card_if_there_is_one() {
+    if let Err(reason) = Device::open(DeviceChoice::Cuda(0)) {
+        println!("SKIPPED a_card_if_there_is_one: {reason}");
+        return;
+    }
+    let device = DispatchDevice::autodiff(DispatchDevice::Cuda(Default::default()));
+    operations::check::<Dispatch, Autodiff<Flex>>(&operations::all(), &device, &Default::default(), 5e-3);
 }

@@ -4,21 +4,24 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use transunet::Result;
 use transunet::config::ModelConfig;
 use transunet::device::{DeviceInfo, Devices, Floor};
 use transunet::loader::Batch;
 use transunet::model::Model;
 use transunet::network::{Architecture, initial_values, products_per_pixel, values_per_pixel};
+use transunet::precision::ComputePrecision;
 use transunet::train::learner::{self, Learner, State};
 use transunet::train::settings::{Preset, Recipe};
-use transunet::weights;
+use transunet::weights::{self, Precision};
+use transunet::{Error, Result};
 
 use super::super::table::{self, Table};
 
 /// How far logits may be from the CPU's, and which share of labels may differ.
 const LOGITS: f32 = 1e-3;
 const LABELS: f64 = 1e-4;
+/// In half precision logits may differ, and some labels.
+const LABELS_IN_HALF: f64 = 0.02;
 /// How far losses may be from the CPU's, relative to them.
 const LOSSES: f64 = 1e-3;
 /// Timed passes and steps of each kind, after one that compiles and tunes kernels.
@@ -64,6 +67,7 @@ pub struct Check {
 #[derive(Serialize)]
 struct Results {
     network: &'static str,
+    precision: ComputePrecision,
     logits_differ: f32,
     labels_differ: f64,
 }
@@ -77,12 +81,13 @@ struct Training {
 
 #[derive(Serialize)]
 struct Passes {
+    precision: ComputePrecision,
     batch: usize,
     seconds: Seconds,
     /// Of the CPU's time for a slice.
     of_cpu: f64,
-    /// What the device would need for the products and the bytes of the pass alone, whichever takes longer.
-    floor_seconds: f64,
+    /// What the device would need for the products and the bytes of the pass alone, whichever takes longer; in float32.
+    floor_seconds: Option<f64>,
     /// That all processes use on the card meanwhile, where nvidia-smi says it.
     memory_bytes: Option<u64>,
 }
@@ -100,10 +105,18 @@ impl Check {
         let extent = Extent::new(quick);
         let device = devices.first().clone();
         let alone = Devices::new(vec![device.clone()])?;
-        let results: Vec<Results> = extent.parity.iter().map(|&of| Results::of(&alone, of)).collect::<Result<_>>()?;
+        let precisions: Vec<ComputePrecision> =
+            ComputePrecision::ALL.into_iter().filter(|precision| device.check_precision(*precision).is_ok()).collect();
+        let mut results = Vec::new();
+        for &of in &extent.parity {
+            let right = Found::of(&Devices::cpu(), of, ComputePrecision::F32)?;
+            for &precision in &precisions {
+                results.push(Results::new(of.0, precision, &Found::of(&alone, of, precision)?, &right));
+            }
+        }
         let training = Training::of(&alone)?;
         let floor = device.floor(extent.side)?;
-        let passes = timed_passes(&alone, &extent, floor)?;
+        let passes = timed_passes(&alone, &extent, floor, &precisions)?;
         let step = timed_steps(&alone, &extent)?;
         let faults = results.iter().flat_map(Results::faults).chain(training.faults()).collect();
         let network = extent.network;
@@ -120,8 +133,16 @@ fn architecture((preset, side): (&str, usize)) -> Architecture {
     Architecture::preset(preset, side, 9).unwrap_or_else(|| Architecture::tiny(side, 9))
 }
 
-fn model(devices: &Devices, of: (&str, usize)) -> Result<Model> {
-    Model::untrained(devices, ModelConfig::undescribed(architecture(of)), 1)
+fn model(devices: &Devices, of: (&str, usize), precision: ComputePrecision) -> Result<Model> {
+    let untrained = |devices: &Devices| Model::untrained(devices, ModelConfig::undescribed(architecture(of)), 1);
+    if precision == ComputePrecision::F32 {
+        return untrained(devices);
+    }
+    // Rounded weights keep the file that they are from.
+    let folder = tempfile::tempdir().map_err(|error| Error::io("the folder for temporary files", "create", error))?;
+    let path = folder.path().join("model.safetensors");
+    untrained(&Devices::cpu())?.save(&path, Precision::Single)?;
+    Model::load_with(devices, &path, precision)
 }
 
 /// Slices with structure of any size, `[count, 1, side, side]`.
@@ -133,30 +154,40 @@ fn slices(count: usize, side: usize) -> Vec<f32> {
     (0..count * side * side).map(value).collect()
 }
 
-impl Results {
-    fn of(devices: &Devices, of: (&'static str, usize)) -> Result<Self> {
-        let (name, side) = of;
+/// What a network makes of two slices.
+struct Found {
+    logits: Vec<f32>,
+    labels: Vec<u8>,
+}
+
+impl Found {
+    fn of(devices: &Devices, of: (&str, usize), precision: ComputePrecision) -> Result<Self> {
+        let side = of.1;
         let shape = [2, 1, side, side];
-        let [tried, right] = [devices, &Devices::cpu()].map(|devices| -> Result<_> {
-            let model = model(devices, of)?;
-            let logits = model.first().logits(slices(2, side), shape)?;
-            Ok((logits, model.first().classify(slices(2, side), shape, false, None)?.labels))
-        });
-        let ((tried, labels), (right, expected)) = (tried?, right?);
+        let model = model(devices, of, precision)?;
+        let logits = model.first().logits(slices(2, side), shape)?;
+        Ok(Found { logits, labels: model.first().classify(slices(2, side), shape, false, None)?.labels })
+    }
+}
+
+impl Results {
+    fn new(network: &'static str, precision: ComputePrecision, tried: &Found, right: &Found) -> Self {
         // A NaN is as far away as can be.
         let apart = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
-        let logits_differ = tried.iter().zip(&right).map(apart).fold(0.0, f32::max);
-        let differ = labels.iter().zip(&expected).filter(|(a, b)| a != b).count();
-        Ok(Results { network: name, logits_differ, labels_differ: differ as f64 / labels.len() as f64 })
+        let logits_differ = tried.logits.iter().zip(&right.logits).map(apart).fold(0.0, f32::max);
+        let differ = tried.labels.iter().zip(&right.labels).filter(|(a, b)| a != b).count();
+        Results { network, precision, logits_differ, labels_differ: differ as f64 / right.labels.len() as f64 }
     }
 
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        if self.logits_differ > LOGITS {
-            faults.push(format!("{}: logits differ by {:.1e}, at most {LOGITS:.0e}", self.network, self.logits_differ));
+        let Results { network, precision, logits_differ, labels_differ } = self;
+        let whole = *precision == ComputePrecision::F32;
+        if whole && *logits_differ > LOGITS {
+            faults.push(format!("{network}: logits differ by {logits_differ:.1e}, at most {LOGITS:.0e}"));
         }
-        if self.labels_differ > LABELS {
-            faults.push(format!("{}: {:.3} % of the labels differ", self.network, 100.0 * self.labels_differ));
+        if *labels_differ > if whole { LABELS } else { LABELS_IN_HALF } {
+            faults.push(format!("{network} in {precision}: {:.3} % of the labels differ", 100.0 * labels_differ));
         }
         faults
     }
@@ -225,30 +256,39 @@ fn timed(mut work: impl FnMut() -> Result<()>) -> Result<Seconds> {
     Ok(Seconds { first: first.as_secs_f64(), median: times[TIMES / 2].as_secs_f64() })
 }
 
-fn timed_passes(devices: &Devices, extent: &Extent, floor: Floor) -> Result<Vec<Passes>> {
+fn timed_passes(
+    devices: &Devices,
+    extent: &Extent,
+    floor: Floor,
+    precisions: &[ComputePrecision],
+) -> Result<Vec<Passes>> {
     let side = extent.network.1;
     let of = architecture(extent.network);
     let pass = |model: &Model, count: usize| {
         let pixels = slices(count, side);
         timed(|| model.first().classify(pixels.clone(), [count, 1, side, side], false, None).map(drop))
     };
-    let cpu = pass(&model(&Devices::cpu(), extent.network)?, 1)?.median;
+    let cpu = pass(&model(&Devices::cpu(), extent.network, ComputePrecision::F32)?, 1)?.median;
     let weights: usize = weights::expected(&of).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-    let model = model(devices, extent.network)?;
     let mut passes = Vec::new();
-    for &batch in &extent.batches {
-        let seconds = pass(&model, batch)?;
-        let pixels = (batch * side * side) as f64;
-        // Each layer's output is written once and read once.
-        let bytes = 4.0 * weights as f64 + 8.0 * values_per_pixel(&of) * pixels;
-        let products = products_per_pixel(&of) * pixels;
-        passes.push(Passes {
-            batch,
-            seconds,
-            of_cpu: seconds.median / batch as f64 / cpu,
-            floor_seconds: (products / floor.products_per_second).max(bytes / floor.bytes_per_second),
-            memory_bytes: card_memory(&devices.first().info().id),
-        });
+    for &precision in precisions {
+        let model = model(devices, extent.network, precision)?;
+        for &batch in &extent.batches {
+            let seconds = pass(&model, batch)?;
+            let pixels = (batch * side * side) as f64;
+            // Each layer's output is written once and read once.
+            let bytes = 4.0 * weights as f64 + 8.0 * values_per_pixel(&of) * pixels;
+            let products = products_per_pixel(&of) * pixels;
+            let floor = (products / floor.products_per_second).max(bytes / floor.bytes_per_second);
+            passes.push(Passes {
+                precision,
+                batch,
+                seconds,
+                of_cpu: seconds.median / batch as f64 / cpu,
+                floor_seconds: (precision == ComputePrecision::F32).then_some(floor),
+                memory_bytes: card_memory(&devices.first().info().id),
+            });
+        }
     }
     Ok(passes)
 }
@@ -275,10 +315,12 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let driver = self.device.driver.as_ref().map_or(String::new(), |driver| format!(", driver {driver}"));
         writeln!(f, "{}: {}{driver}\n", self.device.id, self.device.name)?;
-        let mut results = Table::new(&["Network", "Logits differ by", "Labels differ"], &[false, true, true]);
+        let head = ["Network", "Precision", "Logits differ by", "Labels differ"];
+        let mut results = Table::new(&head, &[false, false, true, true]);
         for of in &self.results {
             let share = format!("{:.4} %", 100.0 * of.labels_differ);
-            results.row([of.network.into(), format!("{:.1e}", of.logits_differ), share]);
+            let logits = format!("{:.1e}", of.logits_differ);
+            results.row([of.network.into(), of.precision.to_string(), logits, share]);
         }
         writeln!(f, "{}\n", results.lines().join("\n"))?;
         let mut training = Table::new(&["Training", "Loss", "CPU's"], &[false, true, true]);
@@ -297,15 +339,16 @@ impl fmt::Display for Check {
             products / 1e12,
             bytes / 1e9
         )?;
-        let head = ["Batch", "First, s", "ms a slice", "of the CPU's", "of the floor", "Memory"];
-        let mut passes = Table::new(&head, &[true; 6]);
+        let head = ["Precision", "Batch", "First, s", "ms a slice", "of the CPU's", "of the floor", "Memory"];
+        let mut passes = Table::new(&head, &[false, true, true, true, true, true, true]);
         for pass in &self.passes {
             passes.row([
+                pass.precision.to_string(),
                 pass.batch.to_string(),
                 format!("{:.2}", pass.seconds.first),
                 format!("{:.2}", 1e3 * pass.seconds.median / pass.batch as f64),
                 format!("{:.3}", pass.of_cpu),
-                format!("{:.1}", pass.seconds.median / pass.floor_seconds),
+                pass.floor_seconds.map_or("-".into(), |floor| format!("{:.1}", pass.seconds.median / floor)),
                 pass.memory_bytes.map_or("-".into(), table::bytes),
             ]);
         }
