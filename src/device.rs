@@ -1,4 +1,4 @@
-//! Where the network runs. The only file that names a Burn backend.
+//! Where the network runs. With its parts the only module, besides the kernels, that names a Burn backend.
 
 mod choice;
 mod floor;

@@ -69,6 +69,11 @@ impl Devices {
 
     /// Runs `work`, which computes on these devices, as [`Device::watch`] does; a failure is that of all.
     pub fn watch<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        for device in &self.0 {
+            if let Some(reason) = device.lost.get() {
+                return Err(device.lost_error(reason));
+            }
+        }
         let result = self.first().watch(work);
         if let Some(reason) = self.first().lost.get() {
             self.0.iter().for_each(|device| {

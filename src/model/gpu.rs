@@ -71,7 +71,8 @@ fn in_parts(images: usize, most: &AtomicUsize, mut work: impl FnMut(Range<usize>
         match work(done..done + count) {
             Ok(()) => done += count,
             Err(Error::OutOfMemory(reason)) if count > 1 => {
-                most.store(count / 2, Ordering::Relaxed);
+                // Calls at once share it: the least holds.
+                most.fetch_min(count / 2, Ordering::Relaxed);
                 log::warn!("no room for {count} slices at once, going on with {}: {reason}", count / 2);
             }
             Err(error) => return Err(error),
