@@ -4,6 +4,7 @@ mod choice;
 mod floor;
 mod group;
 mod kernel_cache;
+pub(crate) mod memory;
 pub mod vulkan;
 
 use std::fs;
@@ -17,8 +18,8 @@ use burn_flex::{Flex, FlexDevice};
 
 use crate::error::{Error, Result};
 use crate::ffi::cuda_probe::{self, CudaCard};
-use crate::ffi::panic_text;
 use crate::kernels::Kernels;
+use crate::panics;
 use crate::precision::ComputePrecision;
 pub use choice::{DeviceChoice, DeviceChoices};
 pub use floor::Floor;
@@ -153,8 +154,8 @@ impl Device {
         if let Some(reason) = self.lost.get() {
             return Err(self.lost_error(reason));
         }
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| match panic_text(&*panic) {
-            text if lacks_memory(&text) => Err(Error::OutOfMemory(format!("{}: {text}", self.info.id))),
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| match panics::text(&*panic) {
+            text if memory::lacks_memory(&text) => Err(Error::OutOfMemory(format!("{}: {text}", self.info.id))),
             text => Err(self.lost_error(self.lost.get_or_init(|| text))),
         })
     }
@@ -255,12 +256,6 @@ impl Device {
     }
 }
 
-/// Whether this is what CubeCL says where a buffer finds no room on a GPU; it has no other sign.
-pub(crate) fn lacks_memory(text: &str) -> bool {
-    let signs = ["allocate buffer", "BufferTooBig", "OutOfMemory", "out of memory", "out-of-memory"];
-    signs.iter().any(|sign| text.contains(sign))
-}
-
 /// Compiles and runs one kernel.
 fn trial(device: &DispatchDevice) -> Result<()> {
     let ones = Tensor::<Dispatch, 1>::ones([2], device);
@@ -278,6 +273,19 @@ fn cuda_device(index: usize) -> std::result::Result<DispatchDevice, String> {
 #[cfg(not(feature = "cuda"))]
 fn cuda_device(_index: usize) -> std::result::Result<DispatchDevice, String> {
     Err("this build has no CUDA support".into())
+}
+
+/// Whether float32 matrices are multiplied in TF32 there: on CUDA from compute capability 8.0 on.
+pub(crate) fn multiplies_in_tf32(device: &DispatchDevice) -> bool {
+    static CARDS: OnceLock<Vec<bool>> = OnceLock::new();
+    match device {
+        #[cfg(feature = "cuda")]
+        DispatchDevice::Cuda(device) => {
+            let known = || cuda_probe::cards().unwrap_or_default().iter().map(|card| card.tf32).collect();
+            CARDS.get_or_init(known).get(device.index).copied().unwrap_or_default()
+        }
+        _ => false,
+    }
 }
 
 fn cuda_info(index: usize, card: CudaCard, unusable: Option<String>) -> DeviceInfo {

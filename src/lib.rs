@@ -32,6 +32,7 @@ pub mod model;
 pub mod network;
 pub mod orient;
 pub mod packed;
+pub mod panics;
 pub mod picture;
 pub mod placement;
 pub mod precision;

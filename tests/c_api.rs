@@ -216,6 +216,8 @@ fn broken_cuda_never_ends_the_process() {
     let bare = fake("bare", &["-DCARDS=2", "-DINIT_RESULT=0"]);
     let compiling = fake("compiling", &["-DCARDS=2", "-DINIT_RESULT=0"]);
     fake("compiling", &[]);
+    let full = fake("full", &["-DCARDS=1", "-DINIT_RESULT=0", "-DFULL"]);
+    fake("full", &[]);
     for (libraries, toolkit, reason) in [
         (&none, &nowhere, "no NVIDIA driver"),
         (&refuses, &nowhere, "cuInit: DriverError(CUDA_ERROR_UNKNOWN, "),
@@ -225,7 +227,10 @@ fn broken_cuda_never_ends_the_process() {
         (&compiling, &nowhere, "the CUDA headers (cuda_runtime.h, crt/mma.h) are not found"),
         // All is there and nothing works: what a mismatch of driver and toolkit looks like.
         (&compiling, &headers, "cuda:0 failed"),
+        (&full, &headers, "CUDA_ERROR_OUT_OF_MEMORY"),
     ] {
-        run(program.command().arg(reason).env("LD_LIBRARY_PATH", libraries).env("CUDA_PATH", toolkit));
+        let output = run(program.command().arg(reason).env("LD_LIBRARY_PATH", libraries).env("CUDA_PATH", toolkit));
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(printed.is_empty(), "{reason}: {printed}");
     }
 }

@@ -23,6 +23,7 @@ use burn_dispatch::{Dispatch, DispatchDevice};
 use burn_flex::Flex;
 use burn_wgpu::WgpuDevice;
 use discs::Set;
+use transunet::Error;
 use transunet::config::ModelConfig;
 use transunet::control::Control;
 use transunet::device::{Device, DeviceChoice, DeviceChoices, Devices};
@@ -98,6 +99,26 @@ fn it_is_listed_and_opened_when_asked_for() {
 fn operations_are_the_cpus() {
     let device = DispatchDevice::autodiff(DispatchDevice::Vulkan(WgpuDevice::Cpu));
     operations::check::<Dispatch, Autodiff<Flex>>(&operations::all(), &device, &Default::default(), 1e-4);
+}
+
+#[test]
+#[ignore = "for a process that the_software_driver starts"]
+fn a_device_that_fails_is_an_error_from_then_on() {
+    let devices = vulkan();
+    let model = |devices: &Devices| Model::untrained(devices, ModelConfig::undescribed(hybrid()), 3).unwrap();
+    let one = model(&devices);
+    let logits = |model: &Model| model.first().logits(vec![0.5; 32 * 32], [1, 1, 32, 32]);
+    logits(&one).unwrap();
+    let failed = devices.watch(|| -> Result<(), Error> { panic!("the device went away") });
+    let recipe = Preset::Tiny.recipe();
+    let read = |name: &str, shape: &[usize]| Ok(initial_values(3, name, shape));
+    let learning = begin(&devices, &hybrid(), &recipe, read).map(drop);
+    for failure in [failed, logits(&one).map(drop), learning] {
+        let said = failure.unwrap_err();
+        let text = said.to_string();
+        assert!(matches!(said, Error::DeviceLost(_)) && text.contains("the device went away"), "{text}");
+    }
+    logits(&model(&vulkan())).unwrap();
 }
 
 /// Two updates of a parameter, and the norm that clips gradients.
@@ -183,10 +204,11 @@ fn learned(device: &Devices, of: &Architecture, recipe: &Recipe) -> ([Step; 2], 
     ([one, two], all)
 }
 
-/// With all that a recipe can ask for: stages with a loss, an ignored label, both kinds of dropout, clipping, averages.
+/// With all that a recipe can ask for: stages with a loss, an ignored label, weights of classes, both kinds of dropout,
+/// clipping, averages.
 fn training_is_the_cpus(of: &Architecture, optimizer: OptimizerSettings) {
     let recipe = Recipe {
-        loss: LossSettings { ignore: Some(2), ..LossSettings::default() },
+        loss: LossSettings { ignore: Some(2), class_weights: Some(vec![0.5, 2.0, 1.0]), ..LossSettings::default() },
         optimizer,
         schedule: Schedule::Constant,
         drop_path: 0.2,

@@ -23,10 +23,9 @@ mod train;
 mod work;
 
 use std::ffi::OsString;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -34,6 +33,7 @@ use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::iterator::Signals;
 use transunet::control::{Cancel, Control, Progress};
 use transunet::manifest::manifest;
+use transunet::panics;
 
 use failure::{Code, EXIT_CODES, Failure, Outcome};
 
@@ -135,16 +135,10 @@ impl Command {
     }
 }
 
-/// Where the latest panic happened and why.
-static PANIC: Mutex<String> = Mutex::new(String::new());
-
 pub fn main() -> ExitCode {
     let line = read_line(std::env::args_os());
     terminal::log_to_stderr(line.talk.verbose);
-    set_hook(Box::new(|panic| {
-        log::debug!("{panic}");
-        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
-    }));
+    panics::quiet();
     let session = Session { quiet: line.talk.quiet, cancel: Cancel::default() };
     stop_on_signals(session.cancel.clone());
     match caught(|| line.command.run(&session)) {
@@ -158,7 +152,7 @@ pub fn main() -> ExitCode {
 
 /// What `work` gives; a panic in it is a failure.
 fn caught<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    let panicked = |_| Err(Failure::panicked(&PANIC.lock().unwrap_or_else(PoisonError::into_inner)));
+    let panicked = |_| Err(Failure::panicked(&panics::latest()));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 

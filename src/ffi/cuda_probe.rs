@@ -5,7 +5,7 @@
 
 use std::panic::catch_unwind;
 
-use super::panic_text;
+use crate::panics;
 
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,13 +16,15 @@ pub struct CudaCard {
     pub driver: String,
     /// What a compiled kernel is for: the generation of the card, and the driver's CUDA.
     pub kind: String,
+    /// Whether it multiplies in TF32.
+    pub tf32: bool,
 }
 
 /// The GPUs in order of their index, or why there is none to use and what would help. Never panics.
 pub fn cards() -> Result<Vec<CudaCard>, String> {
     // cudarc panics where a driver lacks a function.
     catch_unwind(imp::cards)
-        .unwrap_or_else(|panic| Err(format!("the NVIDIA driver is too old: {}", panic_text(&*panic))))
+        .unwrap_or_else(|panic| Err(format!("the NVIDIA driver is too old: {}", panics::text(&*panic))))
 }
 
 /// What else than a driver is missing; `None` when kernels can be compiled. Changes nothing.
@@ -77,6 +79,7 @@ mod imp {
                     memory_bytes,
                     driver: driver.clone(),
                     kind: format!("sm {major}.{minor} {cuda}"),
+                    tf32: major >= 8,
                 })
             })
             .collect::<Result<_, _>>()

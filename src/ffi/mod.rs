@@ -40,7 +40,6 @@ mod routes;
 
 pub use cancel::*;
 pub use error::*;
-pub(crate) use guard::panic_text;
 pub use label::*;
 pub use labelmap::*;
 pub use library::*;

@@ -10,6 +10,7 @@ mod layer_norm;
 mod linear;
 mod norm;
 mod operation;
+mod parts;
 mod resample;
 mod rows;
 mod segmentation_loss;
@@ -38,6 +39,15 @@ use simd::maps::taps;
 /// Results have the type of the first input. Where that is a half precision, norms, exponentials and losses are computed in
 /// float32 within; products and convolutions want weights of that type too, norms want theirs in float32.
 pub trait Kernels: Backend {
+    /// `product(x, y)`, which is linear in both.
+    fn product<const X: usize, const Y: usize, const OUT: usize>(
+        x: Tensor<Self, X>,
+        y: Tensor<Self, Y>,
+        product: impl Fn(Tensor<Self, X>, Tensor<Self, Y>) -> Tensor<Self, OUT>,
+    ) -> Tensor<Self, OUT> {
+        product(x, y)
+    }
+
     /// `[b, h, w, in]` with kernels `[out, in, k, k]` to `[b, h', w', out]`.
     fn convolution(x: Tensor<Self, 4>, weight: Tensor<Self, 4>, stride: usize, padding: usize) -> Tensor<Self, 4> {
         // What a kernel of one pixel does not look at is left out first: where the kernel is smaller than the stride, Burn
@@ -46,8 +56,8 @@ pub trait Kernels: Backend {
             [_, _, 1, 1] if stride > 1 && padding == 0 => (x.slice(s![.., ..;stride, ..;stride, ..]), 1),
             _ => (x, stride),
         };
-        let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
-        channels_last(conv2d(channels_first(x), weight, None, options))
+        let convolve = |x, weight| conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1));
+        channels_last(Self::product(channels_first(x), weight, convolve))
     }
 
     /// Normalises groups of channels of `[b, h, w, c]`, then maps each channel by `weight` and `bias`, then ReLU.
@@ -100,7 +110,8 @@ pub trait Kernels: Backend {
 
     /// `[b, n, in]` by weight `[out, in]` and bias `[out]` to `[b, n, out]`.
     fn linear_of(x: Tensor<Self, 3>, weight: Tensor<Self, 2>, bias: Tensor<Self, 1>) -> Tensor<Self, 3> {
-        linear(x, weight.transpose(), Some(bias))
+        let width = bias.dims()[0];
+        Self::product(x, weight.transpose(), |x, weight| linear(x, weight, None)) + bias.reshape([1, 1, width])
     }
 
     /// Attention over the tokens of `[b, n, hidden]` each, heads side by side in the last dimension.
@@ -116,9 +127,10 @@ pub trait Kernels: Backend {
         let split = |x: Tensor<Self, 3>| x.reshape([batch, tokens, heads, width]).swap_dims(1, 2);
         let dtype = query.dtype();
         // Divided before, not after: sums over a head's width may leave float16's range.
-        let scores = split(query / (width as f64).sqrt()).matmul(split(key).transpose());
+        let query = split(query / (width as f64).sqrt());
+        let scores = Self::product(query, split(key).transpose(), Tensor::matmul);
         let shares = softmax(scores.cast(DType::F32), 3).cast(dtype);
-        shares.matmul(split(value)).swap_dims(1, 2).reshape(shape)
+        Self::product(shares, split(value), Tensor::matmul).swap_dims(1, 2).reshape(shape)
     }
 
     /// Maximum over 3x3 windows of `[b, h, w, c]`, stride 2, without padding.
@@ -152,8 +164,8 @@ pub trait Kernels: Backend {
             }
             Tensor::<Self, 2>::from_data(TensorData::new(weights, [to, from]), (&device, dtype)).unsqueeze()
         };
-        let wide = channels_first(x).matmul(matrix(width, size[1]).transpose());
-        channels_last(matrix(height, size[0]).matmul(wide))
+        let wide = Self::product(channels_first(x), matrix(width, size[1]).transpose(), Tensor::matmul);
+        channels_last(Self::product(matrix(height, size[0]), wide, Tensor::matmul))
     }
 
     /// `x Phi(x)` with the normal distribution function itself. Burn's `gelu` has the same values, but on GPUs the derivative
@@ -256,7 +268,18 @@ pub fn channels_last<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     x.permute([0, 2, 3, 1])
 }
 
-impl Kernels for Dispatch {}
+impl Kernels for Dispatch {
+    fn product<const X: usize, const Y: usize, const OUT: usize>(
+        x: Tensor<Self, X>,
+        y: Tensor<Self, Y>,
+        product: impl Fn(Tensor<Self, X>, Tensor<Self, Y>) -> Tensor<Self, OUT>,
+    ) -> Tensor<Self, OUT> {
+        match parts::are_needed(&x.device(), x.dtype()) {
+            true => parts::in_parts(x, y, product),
+            false => product(x, y),
+        }
+    }
+}
 
 /// The CPU, with and without autodiff, and what is asked of one of them alone.
 macro_rules! on_cpu {

@@ -4,6 +4,7 @@ mod cache;
 mod order;
 mod prepared;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -34,6 +35,20 @@ pub struct Batch {
     pub size: [usize; 2],
     /// Case and slice of each image.
     pub slices: Vec<(usize, usize)>,
+}
+
+impl Batch {
+    /// Some of its slices.
+    pub fn part(&self, slices: &Range<usize>) -> Batch {
+        let pixels = self.size[0] * self.size[1];
+        let of = |length: usize| slices.start * length..slices.end * length;
+        Batch {
+            images: self.images[of(self.channels * pixels)].to_vec(),
+            labels: self.labels[of(pixels)].to_vec(),
+            slices: self.slices[slices.clone()].to_vec(),
+            ..*self
+        }
+    }
 }
 
 /// Makes batches; batch `n` is a function of the seed and of `n` alone.

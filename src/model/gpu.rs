@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::activation::softmax;
@@ -12,9 +10,9 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{Classified, Network};
 use crate::control::Cancel;
-use crate::device::{Work, lacks_memory};
+use crate::device::Work;
+use crate::device::memory::{Room, lacks_memory};
 use crate::error::{Error, Result};
-use crate::ffi::panic_text;
 use crate::kernels::Kernels;
 use crate::network::{Architecture, Stoppable, TransUNet, fill_in, values};
 use crate::precision::ComputePrecision;
@@ -24,8 +22,7 @@ struct OnGpu<B: Kernels> {
     network: TransUNet<B>,
     precision: ComputePrecision,
     device: B::Device,
-    /// Images that a pass may have; halved where the device's memory does not suffice.
-    most: AtomicUsize,
+    room: Room,
     /// Shapes that have been through it.
     seen: Mutex<BTreeSet<[usize; 4]>>,
 }
@@ -63,24 +60,6 @@ fn failed(error: ExecutionError) -> Error {
     if lacks_memory(&text) { Error::OutOfMemory(text) } else { panic!("{text}") }
 }
 
-/// Runs `work` on `images` images, at most `most` at once; where memory lacks, on half as many from then on.
-fn in_parts(images: usize, most: &AtomicUsize, mut work: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
-    let mut done = 0;
-    while done < images {
-        let count = most.load(Ordering::Relaxed).min(images - done);
-        match work(done..done + count) {
-            Ok(()) => done += count,
-            Err(Error::OutOfMemory(reason)) if count > 1 => {
-                // Calls at once share it: the least holds.
-                most.fetch_min(count / 2, Ordering::Relaxed);
-                log::warn!("no room for {count} slices at once, going on with {}: {reason}", count / 2);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 impl<B: Kernels> Network for OnGpu<B> {
     fn classify(
         &self,
@@ -92,21 +71,17 @@ impl<B: Kernels> Network for OnGpu<B> {
         let [images, channels, height, width] = shape;
         let image = channels * height * width;
         let mut all = Classified { labels: Vec::with_capacity(images * height * width), probabilities: None };
-        in_parts(images, &self.most, |part| {
+        let work = |part: Range<usize>| {
             let shape = [part.len(), channels, height, width];
             let pixels = pixels[part.start * image..part.end * image].to_vec();
-            let passed = catch_unwind(AssertUnwindSafe(|| self.pass(pixels, shape, probabilities, cancel)));
-            let one = passed.unwrap_or_else(|panic| match panic_text(&*panic) {
-                text if lacks_memory(&text) => Err(Error::OutOfMemory(text)),
-                _ => resume_unwind(panic),
-            });
-            let one = one.inspect_err(|_| B::memory_cleanup(&self.device))?;
+            let one = self.pass(pixels, shape, probabilities, cancel)?;
             all.labels.extend(one.labels);
             if let Some(more) = one.probabilities {
                 all.probabilities.get_or_insert_default().extend(more);
             }
             Ok(())
-        })?;
+        };
+        self.room.halving(images, work, || B::memory_cleanup(&self.device))?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(shape);
         Ok(all)
     }
@@ -152,35 +127,8 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Work for Build<'_, F> {
             network,
             precision: self.precision,
             device: device.clone(),
-            most: AtomicUsize::new(usize::MAX),
+            room: Room::unknown(),
             seen: Mutex::default(),
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn too_little_memory_halves_the_pass_and_loses_nothing() {
-        let most = AtomicUsize::new(usize::MAX);
-        let mut parts = Vec::new();
-        let mut room_for = |room: usize, images: usize| {
-            parts.clear();
-            let ended = in_parts(images, &most, |part| {
-                if part.len() > room {
-                    return Err(Error::OutOfMemory("can't allocate buffer of size: 1".into()));
-                }
-                parts.push(part);
-                Ok(())
-            });
-            ended.map(|()| parts.clone())
-        };
-        assert_eq!(room_for(3, 11).unwrap(), [0..2, 2..4, 4..6, 6..8, 8..10, 10..11]);
-        assert_eq!(room_for(9, 5).unwrap(), [0..2, 2..4, 4..5], "what did not fit is not tried again");
-        assert!(matches!(room_for(0, 2), Err(Error::OutOfMemory(_))));
-        let other = in_parts(4, &AtomicUsize::new(9), |_| Err(Error::Cancelled));
-        assert!(matches!(other, Err(Error::Cancelled)));
     }
 }

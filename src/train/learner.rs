@@ -1,6 +1,7 @@
 //! One step of learning after another, on any backend; everything that has to survive goes in and out by name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::resume_unwind;
 
 use burn::tensor::backend::Backend;
@@ -12,6 +13,7 @@ use super::optimizer::{self, Average, Optimizer, from_vec, to_vec};
 use super::pass::TrainingPass;
 use super::settings::Recipe;
 use super::student::{NETWORK, Student, graph_turn};
+use crate::device::memory::Room;
 use crate::device::{Devices, GradientWork, Learns};
 use crate::error::{Error, Result};
 use crate::kernels::channels_first;
@@ -153,9 +155,9 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F>
             let read = |name: &str, _: &[usize]| Ok(kept.get(name).cloned().unwrap_or_default());
             let replica = Student::<B>::new(self.architecture, recipe.loss.deep_supervision, device).filled(read)?;
             let replica = if recipe.freeze_encoder { replica.freeze(is_encoder) } else { replica };
-            replicas.push(Replica { student: Some(replica), device: device.clone() });
+            replicas.push(Replica { student: Some(replica), device: device.clone(), room: Room::unknown() });
         }
-        replicas.insert(0, Replica { student: Some(student), device: device.clone() });
+        replicas.insert(0, Replica { student: Some(student), device: device.clone(), room: Room::unknown() });
         Ok(Box::new(OnDevices { replicas, optimizer, average, scale, recipe, classes, memory: Keeper::new() }))
     }
 }
@@ -169,6 +171,7 @@ struct Replica<B: Learns> {
     /// Always there between steps.
     student: Option<Student<B>>,
     device: B::Device,
+    room: Room,
 }
 
 /// What every pass of a step is made with.
@@ -190,8 +193,8 @@ impl<B: Learns> Replica<B> {
         self.student.as_ref().ok_or_else(|| Error::Internal("the network was lost in a failed step".into()))
     }
 
-    /// Loss of one batch, by pass `number` of the run.
-    fn loss(&self, batch: &Batch, number: u64, passes: &Passes) -> Result<Loss<B>> {
+    /// Loss of one batch, by pass `number` of the run, of whose slices it begins with the one `at`.
+    fn loss(&self, batch: Batch, number: u64, at: usize, passes: &Passes) -> Result<Loss<B>> {
         let student = self.student()?;
         let recipe = passes.recipe;
         let ([height, width], count) = (batch.size, batch.slices.len());
@@ -202,9 +205,10 @@ impl<B: Learns> Replica<B> {
             drop_path: recipe.drop_path,
             batch_statistics: !recipe.freeze_statistics,
             keep_stages: recipe.loss.deep_supervision,
+            masks: (at as u64) << 32, // each part of a batch has its own
             ..TrainingPass::plain()
         };
-        let images = TensorData::new(batch.images.clone(), [count, batch.channels, height, width]);
+        let images = TensorData::new(batch.images, [count, batch.channels, height, width]);
         let images = Tensor::from_data(images, (&self.device, recipe.mixed_precision.dtype()));
         let logits = student.network.forward_with(images, &mut pass);
         let target = Target::new(&batch.labels, [count, height, width], passes.classes, &recipe.loss);
@@ -213,24 +217,43 @@ impl<B: Learns> Replica<B> {
         Ok(Loss::new(logits, &target, &recipe.loss).with_stages(stages, &target, &recipe.loss))
     }
 
-    /// Passes `at`, `at + apart`, ...
+    /// Passes `at`, `at + apart`, ... A batch for which memory does not suffice goes on in parts: the same update, but for
+    /// Dice and the statistics of batch normalisation, which are each part's own and move with what was tried, too.
     fn passes(&self, at: usize, apart: usize, passes: &Passes) -> Result<Sums<B::InnerBackend>> {
         let (mut sum, mut losses) = (None, [0.0; 3]);
-        for (batch, part) in passes.batches.iter().zip(0..).skip(at).step_by(apart) {
-            let (loss, gradients) = {
-                let _turn = graph_turn();
-                let loss = self.loss(batch, passes.first + part, passes)?;
-                let lifted = loss.total.clone();
-                let lifted = if let Some(factor) = passes.factor { lifted * factor } else { lifted };
-                let gradients = self.student()?.gradients(&lifted)?;
-                (loss, gradients)
+        for (batch, pass) in passes.batches.iter().zip(passes.first..).skip(at).step_by(apart) {
+            let slices = batch.slices.len();
+            let work = |part: Range<usize>| {
+                let share = part.len() as f64 / slices as f64;
+                let (gradients, parts) = self.pass(batch.part(&part), pass, part.start, share, passes)?;
+                sum = Some(optimizer::add(sum.take(), gradients));
+                losses.iter_mut().zip(parts).for_each(|(total, part)| *total += share * part);
+                Ok(())
             };
-            sum = Some(optimizer::add(sum, gradients));
-            for (total, value) in losses.iter_mut().zip([loss.total, loss.cross_entropy, loss.dice]) {
-                *total += value.into_data().iter::<f64>().sum::<f64>();
-            }
+            self.room.halving(slices, work, || B::memory_cleanup(&self.device))?;
         }
         Ok((sum, losses))
+    }
+
+    /// Gradients of `share` of a pass' loss; loss, cross-entropy and loss of Dice.
+    fn pass(
+        &self,
+        batch: Batch,
+        number: u64,
+        at: usize,
+        share: f64,
+        passes: &Passes,
+    ) -> Result<(Named<B::InnerBackend>, [f64; 3])> {
+        let (loss, gradients) = {
+            let _turn = graph_turn();
+            let loss = self.loss(batch, number, at, passes)?;
+            let factor = share * passes.factor.unwrap_or(1.0);
+            let lifted = if factor == 1.0 { loss.total.clone() } else { loss.total.clone() * factor };
+            let gradients = self.student()?.gradients(&lifted)?;
+            (loss, gradients)
+        };
+        let parts = [loss.total, loss.cross_entropy, loss.dice];
+        Ok((gradients, parts.map(|value| value.into_data().iter::<f64>().sum::<f64>())))
     }
 }
 
@@ -366,5 +389,48 @@ impl<B: Learns> Learner for OnDevices<B> {
             state.extend(values.map(|(name, value)| (name, to_vec(value))));
         }
         Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_autodiff::Autodiff;
+    use burn_flex::Flex;
+
+    use super::*;
+    use crate::network::initial_values;
+    use crate::train::settings::{LossSettings, Preset};
+
+    #[test]
+    fn a_batch_in_parts_has_the_gradients_of_the_whole() {
+        let of = Architecture { hidden: 16, heads: 2, layers: 1, mlp: 16, ..Architecture::tiny(32, 3) };
+        let loss = LossSettings { dice: 0.0, cross_entropy: 1.0, ..LossSettings::default() };
+        let recipe = Recipe { loss, dropout: 0.0, freeze_statistics: true, ..Preset::Tiny.recipe() };
+        let pixels = 32 * 32;
+        let batch = |seed: usize| Batch {
+            images: (0..5 * pixels).map(|at| ((at + seed) as f32 * 0.37).sin()).collect(),
+            channels: 1,
+            labels: (0..5 * pixels).map(|at| ((at + seed) / 100 % 3) as u8).collect(),
+            size: [32; 2],
+            slices: (0..5).map(|n| (seed, n)).collect(),
+        };
+        let batches = [batch(1), batch(2)];
+        let passes = Passes { recipe: &recipe, classes: 3, factor: Some(2.0), first: 0, batches: &batches };
+        let sums = |room| {
+            let device = Default::default();
+            let read = |name: &str, shape: &[usize]| Ok(initial_values(3, name, shape));
+            let student = Student::<Autodiff<Flex>>::new(&of, true, &device).filled(read).unwrap();
+            let replica = Replica { student: Some(student), device, room };
+            let (gradients, losses) = replica.passes(0, 1, &passes).unwrap();
+            (gradients.unwrap().into_iter().map(|(name, x)| (name, to_vec(x))).collect::<State>(), losses)
+        };
+        let (whole, expected) = sums(Room::unknown());
+        let (parts, losses) = sums(Room::of(2));
+        assert!((losses[0] - expected[0]).abs() < 1e-5 && expected[0] > 1.0, "{losses:?}, expected {expected:?}");
+        for (name, expected) in &whole {
+            let largest = expected.iter().fold(1e-3f32, |most, x| most.max(x.abs()));
+            let apart = parts[name].iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-4 * largest, "{name}: {apart} of {largest}");
+        }
     }
 }

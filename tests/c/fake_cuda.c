@@ -1,4 +1,5 @@
-/* Stands in for libcuda (CARDS, INIT_RESULT; ANCIENT lacks some of its functions) and, empty as it is, for libnvrtc:
+/* Stands in for libcuda (CARDS, INIT_RESULT; ANCIENT lacks some of its functions; on one that is FULL
+ * others have taken all memory) and, empty as it is, for libnvrtc:
  * drivers that this machine does not have. */
 #include <string.h>
 
@@ -33,6 +34,12 @@ int cuDriverGetVersion(int *version) {
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   *value = attribute == 75 ? 8 : device; /* major of the compute capability */
   return 0;
+}
+#endif
+#ifdef FULL
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+  *context = 0;
+  return device < 0 ? 101 : 2; /* out of memory */
 }
 #endif
 #else
