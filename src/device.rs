@@ -277,10 +277,10 @@ fn cuda_device(_index: usize) -> std::result::Result<DispatchDevice, String> {
 
 /// Whether float32 matrices are multiplied in TF32 there: on CUDA from compute capability 8.0 on.
 pub(crate) fn multiplies_in_tf32(device: &DispatchDevice) -> bool {
-    static CARDS: OnceLock<Vec<bool>> = OnceLock::new();
     match device {
         #[cfg(feature = "cuda")]
         DispatchDevice::Cuda(device) => {
+            static CARDS: OnceLock<Vec<bool>> = OnceLock::new();
             let known = || cuda_probe::cards().unwrap_or_default().iter().map(|card| card.tf32).collect();
             CARDS.get_or_init(known).get(device.index).copied().unwrap_or_default()
         }
