@@ -62,6 +62,15 @@ std::string words(const Progress &progress) {
   }
 }
 
+/// Refuses what is none of the choices.
+ModelOptions model_options(const Arguments &arguments) {
+  const std::string &precision = arguments.text("precision");
+  if (precision == "f32") return {Precision::F32};
+  if (precision == "bf16") return {Precision::Bf16};
+  if (precision == "f16") return {Precision::F16};
+  throw Refusal("--precision: " + precision + ", expected f32, bf16 or f16");
+}
+
 /// Seconds since the last call, or since it was made.
 class Clock {
  public:
@@ -85,6 +94,7 @@ void segment(const Arguments &arguments, Host &host) {
   Outputs outputs;
   want_outputs(arguments, input, model_path, outputs);
   SegmentOptions options;
+  const ModelOptions load = model_options(arguments);
   options.batch = static_cast<std::size_t>(arguments.integer("batch", 0, UINT16_MAX));
   Warnings warnings;
 
@@ -96,7 +106,7 @@ void segment(const Arguments &arguments, Host &host) {
   const Volume volume = Volume::open(input.path, input.series, host.part(0.01, 0.05, words));
   seconds.read = clock.lap();
   host.show(0.05, "Loading the model");
-  const Model model = runtime.load(model_path, {}, host.part(0.05, 0.1, words));
+  const Model model = runtime.load(model_path, load, host.part(0.05, 0.1, words));
   for (const std::string &warning : warnings_of(model)) warnings.add(warning);
   seconds.load_model = clock.lap();
   const Labelmap labelmap = model.segment(volume, options, host.part(0.1, 0.9, words));
