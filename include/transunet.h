@@ -807,7 +807,7 @@ transunet_status transunet_model_save(const struct transunet_model *model,
 /**
  * The model as JSON, borrowed: its description ("name","architecture","input","labels","provenance","licence",
  * "intended_use", ... as in the bundle) with "devices": where it runs, "precision": what it computes with ("f32", "bf16",
- * "f16"), and "warnings": what to know before using it.
+ * "f16"), "sha256": of weights and description, and "warnings": what to know before using it.
  * NULL for NULL.
  */
 TRANSUNET_API
@@ -974,7 +974,8 @@ transunet_status transunet_labelmap_with_voxels(const struct transunet_labelmap 
 
 /**
  * The label map as JSON, borrowed: {"algorithm":{"name","version"},"source": origin of the volume,"geometry":{...},
- * "labels":[...]}. NULL for NULL.
+ * "labels":[...],"receipt": what it was made with and from (model, code, settings with precision, source, SHA-256 of the
+ * labels; docs/reliability-receipts.md), null once a person has corrected it}. NULL for NULL.
  */
 TRANSUNET_API
 const char *transunet_labelmap_describe(const struct transunet_labelmap *labelmap);

@@ -16,6 +16,7 @@ pub use sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::labels::Label;
 use crate::network::Architecture;
+use crate::precision::ComputePrecision;
 
 /// Number of the document's format; a reader refuses higher ones.
 pub const FORMAT: u32 = 1;
@@ -176,6 +177,9 @@ pub struct TrainingCard {
     /// Seconds of the run, validations included.
     pub seconds: f64,
     pub device: String,
+    /// What passes computed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed_precision: Option<ComputePrecision>,
     /// What the data were like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<DataFingerprint>,
@@ -337,6 +341,11 @@ impl ModelConfig {
     /// Channels of the network's input: the slice and its neighbours.
     pub fn input_channels(&self) -> usize {
         2 * self.input.context + 1
+    }
+
+    /// What its training computed with, where the model says it.
+    pub fn training_precision(&self) -> Option<ComputePrecision> {
+        self.provenance.as_ref()?.training.as_ref()?.mixed_precision
     }
 
     /// Height and width of the slices that the network sees.

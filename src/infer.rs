@@ -14,6 +14,7 @@ use crate::model::{Classified, Model};
 use crate::packed::{PackedSlice, Packer};
 use crate::preprocess::Preprocessor;
 use crate::probabilities::Probabilities;
+use crate::receipt::{Code, Receipt};
 use crate::volume::Volume;
 
 #[derive(Debug, Clone, Default)]
@@ -68,15 +69,15 @@ pub fn segment(
         Some(probabilities) => probabilities.finish(&preprocessor, control)?,
         None => None,
     };
-    let algorithm = Algorithm {
-        name: config.name.clone().unwrap_or_else(|| "TransUNet".into()),
-        version: env!("CARGO_PKG_VERSION").into(),
-    };
+    let algorithm =
+        Algorithm { name: config.name.clone().unwrap_or_else(|| "TransUNet".into()), version: Code::here().words() };
     let labelmap = Labelmap::of_slices(volume.clone(), slices, config.labels.clone(), algorithm)?;
-    match fractions {
-        Some(fractions) => labelmap.with_fractions(fractions),
-        None => Ok(labelmap),
-    }
+    let labelmap = match fractions {
+        Some(fractions) => labelmap.with_fractions(fractions)?,
+        None => labelmap,
+    };
+    let receipt = Receipt::of(model, batch, &labelmap)?;
+    Ok(labelmap.with_receipt(receipt))
 }
 
 /// The labels so far: slices of the volume are packed as soon as they are whole.

@@ -9,6 +9,7 @@ use crate::fractions::Fractions;
 use crate::geometry::Geometry;
 use crate::labels::Label;
 use crate::packed::{PackedSlice, Packer};
+use crate::receipt::{Receipt, digest};
 use crate::volume::Volume;
 
 /// Which algorithm made a label map; written into DICOM SEG and reports.
@@ -16,7 +17,7 @@ use crate::volume::Volume;
 pub struct Algorithm {
     /// Model name, such as "TransUNet R50-ViT-B_16 hippocampus".
     pub name: String,
-    /// Library version and, when known, the hash of the model.
+    /// Library version and, when known, its revision.
     pub version: String,
 }
 
@@ -28,6 +29,7 @@ pub struct Labelmap {
     source: Arc<Volume>,
     algorithm: Algorithm,
     fractions: Option<Fractions>,
+    receipt: Option<Receipt>,
 }
 
 impl Labelmap {
@@ -75,7 +77,7 @@ impl Labelmap {
         for label in &labels {
             known[usize::from(label.value)] = true;
         }
-        let labelmap = Labelmap { slices, labels, source, algorithm, fractions: None };
+        let labelmap = Labelmap { slices, labels, source, algorithm, fractions: None, receipt: None };
         for (k, slice) in labelmap.slices.iter().enumerate() {
             if slice.values().any(|value| !known[usize::from(value)]) {
                 let labels = labelmap.slice(k)?;
@@ -102,6 +104,13 @@ impl Labelmap {
         }
         self.fractions = Some(fractions);
         Ok(self)
+    }
+
+    /// The same, with a receipt of its making.
+    #[must_use]
+    pub fn with_receipt(mut self, receipt: Receipt) -> Self {
+        self.receipt = Some(receipt);
+        self
     }
 
     /// Same grid as the source volume.
@@ -164,6 +173,23 @@ impl Labelmap {
     /// How likely each label is in each voxel, if that was kept.
     pub fn fractions(&self) -> Option<&Fractions> {
         self.fractions.as_ref()
+    }
+
+    /// What it was made with and from; none if no network made these very labels.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
+    }
+
+    /// Of all labels, as [`digest::slices`].
+    pub fn sha256(&self) -> Result<String> {
+        let len = self.geometry().slice_len();
+        let sum = |labels: &mut Vec<u8>, slice: &PackedSlice| {
+            labels.resize(len, 0);
+            slice.unpack(labels)?;
+            Ok(digest::sha256(labels))
+        };
+        let sums = self.slices.par_iter().map_init(Vec::new, sum).collect::<Result<Vec<_>>>()?;
+        Ok(digest::hex(&digest::joined(sums)))
     }
 
     pub fn algorithm(&self) -> &Algorithm {

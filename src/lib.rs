@@ -39,6 +39,7 @@ pub mod precision;
 pub mod preprocess;
 mod probabilities;
 pub mod random;
+pub mod receipt;
 pub mod report;
 pub mod resize;
 pub mod statistics;

@@ -6,7 +6,7 @@ mod rounded;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{Compat, ModelConfig, Provenance};
 use crate::control::Cancel;
@@ -14,6 +14,7 @@ use crate::device::{Device, Devices};
 use crate::error::{Error, Result};
 use crate::network::initial_values;
 use crate::precision::ComputePrecision;
+use crate::receipt::digest::{self, Sum};
 use crate::weights::{self, BundleWriter, Checkpoint, Precision};
 use cpu::OnCpu;
 use gpu::Build;
@@ -27,6 +28,8 @@ pub struct Model {
     networks: Vec<Box<dyn Network>>,
     devices: Devices,
     precision: ComputePrecision,
+    /// Of the weights; of those of a file as they are read, of others when it is asked for.
+    weights: OnceLock<Sum>,
     /// What the caller should know but is not an error, such as a missing description.
     warnings: Vec<String>,
 }
@@ -46,17 +49,24 @@ impl Model {
         weights::check(&checkpoint, &config.architecture)?;
         let compat = config.compat == Some(Compat::TransUnet2021);
         let mut networks: Vec<Box<dyn Network>> = Vec::new();
+        let mut sums = digest::Weights::default();
         for device in devices.all() {
+            let (architecture, checkpoint) = (config.architecture.clone(), checkpoint.clone());
             networks.push(if precision != ComputePrecision::F32 {
-                Box::new(Rounded::load(device, config.architecture.clone(), checkpoint.clone(), compat, precision)?)
+                Box::new(Rounded::load(device, architecture, checkpoint, compat, precision, &mut sums)?)
             } else if device.is_gpu() {
-                let read = |name: &str, _: &[usize]| checkpoint.read_for(name, &config.architecture, compat);
-                device.run(Build { architecture: &config.architecture, precision, read })?
+                let read = |name: &str, _: &[usize]| {
+                    let values = checkpoint.read_for(name, &architecture, compat)?;
+                    sums.add(name, &values);
+                    Ok(values)
+                };
+                device.run(Build { architecture: &architecture, precision, read })?
             } else {
-                Box::new(OnCpu::load(config.architecture.clone(), checkpoint.clone(), compat)?)
+                Box::new(OnCpu::load(architecture, checkpoint, compat, &mut sums)?)
             });
         }
-        Ok(Model { config, networks, devices: devices.clone(), precision, warnings })
+        let weights = sums.finish().into();
+        Ok(Model { config, networks, devices: devices.clone(), precision, weights, warnings })
     }
 
     /// A model whose weights are a function of `seed` alone: its labels mean nothing, but everything else works.
@@ -90,7 +100,14 @@ impl Model {
                 Box::new(OnCpu::with_values(config.architecture.clone(), read)?)
             });
         }
-        Ok(Model { config, networks, devices: devices.clone(), precision, warnings: Vec::new() })
+        Ok(Model {
+            config,
+            networks,
+            devices: devices.clone(),
+            precision,
+            weights: OnceLock::new(),
+            warnings: Vec::new(),
+        })
     }
 
     /// The same model, saying where it comes from.
@@ -122,6 +139,39 @@ impl Model {
         self.precision
     }
 
+    /// SHA-256 of weights and description, in hexadecimal: the same wherever it is loaded from, before and after saving it in
+    /// full precision.
+    pub fn sha256(&self) -> Result<String> {
+        let weights = match self.weights.get() {
+            Some(weights) => *weights,
+            None => {
+                let (replica, mut sums) = (self.first(), digest::Weights::default());
+                let mut add = |name: &str, values: &[f32]| {
+                    sums.add(name, values);
+                    Ok(())
+                };
+                replica.device.watch(|| replica.network.visit(&mut add))?;
+                *self.weights.get_or_init(|| sums.finish())
+            }
+        };
+        sha256(weights, &self.config)
+    }
+
+    /// The same of a checkpoint that fits `config`, on no device.
+    pub fn sha256_of(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<String> {
+        let compat = config.compat == Some(Compat::TransUnet2021);
+        let mut sums = digest::Weights::default();
+        for (name, _) in weights::parameters(&config.architecture) {
+            sums.add(&name, &checkpoint.read_for(&name, &config.architecture, compat)?);
+        }
+        sha256(sums.finish(), config)
+    }
+
+    /// Vector instructions that a CPU computes with.
+    pub fn instructions(&self) -> Result<Option<&'static str>> {
+        self.networks[0].instructions()
+    }
+
     /// The network on its first device.
     pub fn first(&self) -> Replica<'_> {
         Replica { config: &self.config, network: &*self.networks[0], device: self.devices.first() }
@@ -136,6 +186,11 @@ impl Model {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+fn sha256(weights: Sum, config: &ModelConfig) -> Result<String> {
+    let description = serde_json::to_vec(config).map_err(|e| Error::Internal(format!("model description: {e}")))?;
+    Ok(digest::hex(&digest::joined([weights, digest::sha256(&description)])))
 }
 
 /// A model's network on one of its devices.
@@ -203,6 +258,11 @@ trait Network: std::fmt::Debug + Send + Sync {
     fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>>;
 
     fn compiles(&self, shape: [usize; 4]) -> bool;
+
+    /// Of a CPU.
+    fn instructions(&self) -> Result<Option<&'static str>> {
+        Ok(None)
+    }
 
     /// Shows every parameter and running statistic, one at a time.
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()>;

@@ -1,6 +1,8 @@
 //! The command as a person or a script meets it: its words, its exit codes, its files.
 
 mod common;
+#[path = "cli/verify.rs"]
+mod verify;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,7 +93,7 @@ fn help_teaches_by_examples() {
     for part in ["Examples:", "transunet demo", "Exit codes:", "130  cancelled", "not for clinical use"] {
         assert!(all.contains(part), "{part:?} is not in\n{all}");
     }
-    for command in ["segment", "batch", "info", "send", "devices", "demo"] {
+    for command in ["segment", "batch", "verify", "info", "send", "devices", "demo"] {
         let help = succeeds(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains(&format!("transunet {command}")), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");

@@ -22,6 +22,8 @@ use transunet::dicom::{Instance, PixelSource, SegOptions, Series, write_seg};
 use transunet::geometry::{Geometry, Vec3, cross, dot, norm, sub};
 use transunet::labelmap::{Algorithm, Labelmap};
 use transunet::labels::{Code, Label};
+use transunet::precision::ComputePrecision;
+use transunet::receipt::{self, ModelId, Receipt, Settings, Source};
 use transunet::volume::Volume;
 
 fn deterministic() -> SegOptions {
@@ -178,7 +180,28 @@ fn random_voxels(geometry: &Geometry) -> Vec<u8> {
 
 fn labelmap_of(series: Series, voxels: Vec<u8>, labels: Vec<Label>) -> Labelmap {
     let algorithm = Algorithm { name: "TransUNet test".into(), version: "0.1.0 abcdef".into() };
-    Labelmap::new(Arc::new(Volume::from_series(Arc::new(series))), voxels, labels, algorithm).unwrap()
+    let labelmap = Labelmap::new(Arc::new(Volume::from_series(Arc::new(series))), voxels, labels, algorithm).unwrap();
+    let receipt = receipt(&labelmap);
+    labelmap.with_receipt(receipt)
+}
+
+/// With all that a receipt may say, and signs that the text of DICOM cannot have.
+fn receipt(labelmap: &Labelmap) -> Receipt {
+    Receipt {
+        format: receipt::FORMAT,
+        model: ModelId { name: Some("Müller".into()), sha256: "5".repeat(64) },
+        code: receipt::Code { version: "0.1.0".into(), revision: Some("a".repeat(40)) },
+        settings: Settings {
+            device: "cuda:0,cuda:1".into(),
+            hardware: Some("Card, 80 GB = large\\ (driver 1) + Card (1)".into()),
+            instructions: None,
+            precision: ComputePrecision::Bf16,
+            batch: Some(16),
+            tilt: Some("keep".into()),
+        },
+        source: Source::of(labelmap.source()),
+        labels_sha256: labelmap.sha256().unwrap(),
+    }
 }
 
 fn random_labelmap(series: Series) -> Labelmap {
@@ -194,6 +217,11 @@ fn write_case(folder: &Path, labelmap: &Labelmap, options: &SegOptions) {
     let series = labelmap.source().series().unwrap();
     let code = |code: Code| json!([code.value, code.scheme, code.meaning]);
     let expected = json!({
+        "parameters": labelmap.receipt().map(|receipt| {
+            let text = receipt.to_text();
+            let pairs = text.split(',').map(|pair| pair.split_once('=').unwrap());
+            pairs.map(|(key, value)| (key.to_owned(), json!(value))).collect::<serde_json::Map<_, _>>()
+        }),
         "type": options.encoding.to_string(),
         "compression": options.compression.to_string(),
         "size": series.geometry.size,

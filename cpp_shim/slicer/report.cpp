@@ -17,13 +17,19 @@ std::vector<std::string> warnings_of(const Model &model) {
 void write_report(const Run &run, const std::filesystem::path &path, const Control &control) {
   const Json runtime = Json::parse(run.runtime.describe());
   const Json series = Json::parse(run.volume.describe()).at("series");
+  const Json model = Json::parse(run.model.describe());
+  const Json labelmap = Json::parse(run.labelmap.describe());
+  const Json::json_pointer trained("/provenance/training/mixed_precision");
   Json report;
   report["transunet"] = version();
   report["model"] = detail::utf8(run.model_path);
   report["devices"] = runtime.at("devices");
   report["device_fallback"] = runtime.at("fallback");
+  report["precision"] = model.at("precision");
+  report["training_precision"] = model.contains(trained) ? model.at(trained) : Json();
   report["modality"] = series.is_null() ? Json() : series.at("modality");
   report.update(Json::parse(run.labelmap.statistics(control).str()));
+  report["receipt"] = labelmap.at("receipt");
   report["outputs"] = Json::array();
   for (const auto &output : run.outputs) report["outputs"].push_back(detail::utf8(output));
   report["seconds"] = {{"read", run.seconds.read},

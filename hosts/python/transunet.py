@@ -709,7 +709,7 @@ class Model:
         return _labels(_lib.model_label_count, _lib.model_label, self._handle)
 
     def describe(self) -> dict:
-        """The description: "name", "architecture", "input", "labels", "licence", ..., "devices" and "warnings"."""
+        """The description ("name", "architecture", "input", "labels", ...), "devices", "precision", "sha256" and "warnings"."""
         return json.loads(_lib.model_describe(self._handle))
 
     def save(self, path: PathLike) -> None:
@@ -781,7 +781,7 @@ class Labelmap:
         return _labels(_lib.labelmap_label_count, _lib.labelmap_label, self._handle)
 
     def describe(self) -> dict:
-        """{"algorithm": {"name", "version"}, "source": origin of the volume, "geometry": {...}, "labels": [...]}"""
+        """{"algorithm": {"name", "version"}, "source": origin of the volume, "geometry": {...}, "labels": [...], "receipt"}"""
         return json.loads(_lib.labelmap_describe(self._handle))
 
     def statistics(self, progress: Optional[ProgressCallable] = None, cancel: Optional[Cancel] = None) -> dict:

@@ -273,7 +273,7 @@ impl Labels {
             Labels::Seg(seg) => (seg.read(grid, Overlap::Refuse)?, seg.labels),
             Labels::Structures(set) => (set.read(grid, Overlap::Refuse)?, set.labels),
         };
-        Ok(LabelImage { geometry: grid.clone(), voxels, labels })
+        Ok(LabelImage { geometry: grid.clone(), voxels, labels, receipt: None })
     }
 }
 

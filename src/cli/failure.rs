@@ -15,6 +15,7 @@ Exit codes:
     5  the device is not available or failed
     6  an output cannot be written
     7  some series of a batch failed; its manifest says which and why
+    8  voxels are not those that `transunet verify` makes again
   130  cancelled (Ctrl-C); no unfinished file is left";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub enum Code {
     Device = 5,
     Output = 6,
     Series = 7,
+    Differs = 8,
     Cancelled = 130,
 }
 

@@ -20,6 +20,7 @@ mod segment;
 mod table;
 mod terminal;
 mod train;
+mod verify;
 mod work;
 
 use std::ffi::OsString;
@@ -68,6 +69,7 @@ enum Command {
     Batch(batch::Batch),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Verify(verify::Verify),
     Data(data::Data),
     Info(info::Info),
     Send(pacs::Send),
@@ -125,6 +127,7 @@ impl Command {
             Command::Batch(batch) => batch.run(session),
             Command::Train(train) => train.run(session),
             Command::Evaluate(evaluate) => evaluate.run(session),
+            Command::Verify(verify) => verify.run(session),
             Command::Data(data) => data.run(session),
             Command::Info(info) => info.run(session),
             Command::Send(send) => send.run(session),

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use transunet::device::{DeviceInfo, Devices};
+use transunet::device::DeviceInfo;
 use transunet::labelmap::Labelmap;
+use transunet::model::Model;
+use transunet::precision::ComputePrecision;
+use transunet::receipt::Receipt;
 use transunet::statistics::{Statistics, statistics};
 use transunet::{Result, atomic_file};
 
@@ -21,10 +24,16 @@ pub struct Report {
     devices: Vec<DeviceInfo>,
     /// Why a GPU was not taken.
     device_fallback: Option<String>,
+    /// What the network computed with.
+    precision: ComputePrecision,
+    /// What its training computed with, where the model says it.
+    training_precision: Option<ComputePrecision>,
     /// Modality of the series; `None` for a volume file.
     modality: Option<String>,
     #[serde(flatten)]
     pub statistics: Statistics,
+    /// What the labels were made with and from, for `transunet verify`.
+    receipt: Option<Receipt>,
     pub outputs: Vec<PathBuf>,
     /// What became of outputs that were sent to a PACS.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -73,14 +82,18 @@ impl Clock {
 }
 
 impl Report {
-    pub fn new(labelmap: &Labelmap, model: &Path, devices: &Devices, outputs: Vec<PathBuf>) -> Result<Self> {
+    pub fn new(labelmap: &Labelmap, model: &Model, path: &Path, outputs: Vec<PathBuf>) -> Result<Self> {
+        let devices = model.devices();
         Ok(Report {
             transunet: env!("CARGO_PKG_VERSION"),
-            model: model.to_path_buf(),
+            model: path.to_path_buf(),
             devices: devices.infos(),
             device_fallback: devices.fallback().map(Into::into),
+            precision: model.precision(),
+            training_precision: model.config().training_precision(),
             modality: labelmap.source().series().map(|series| series.modality.clone()),
             statistics: statistics(labelmap)?,
+            receipt: labelmap.receipt().cloned(),
             outputs,
             sent: Vec::new(),
             seconds: Seconds::default(),

@@ -51,7 +51,7 @@ impl Work<'_> {
         seconds.segment = clock.lap();
 
         output.write(&labelmap, control)?;
-        let mut report = Report::new(&labelmap, self.path, model.devices(), output.places()).about(Code::Input)?;
+        let mut report = Report::new(&labelmap, model, self.path, output.places()).about(Code::Input)?;
         control.check().about(Code::Output)?;
         seconds.write = clock.lap();
         report.sent = self.sending.send(&output.dicom(), control);

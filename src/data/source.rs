@@ -98,7 +98,7 @@ impl LabelSource {
                 (whole_labels(values, geometry.size).map_err(|e| e.at(stored))?, Vec::new())
             }
         };
-        Ok((LabelImage { geometry: image.clone(), voxels, labels }, covered))
+        Ok((LabelImage { geometry: image.clone(), voxels, labels, receipt: None }, covered))
     }
 }
 

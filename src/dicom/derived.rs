@@ -9,12 +9,13 @@ use dicom::object::InMemDicomObject;
 use dicom::object::mem::InMemElement;
 use sha2::{Digest, Sha256};
 
-use super::attributes::{copied, copied_or_empty, item, long_string, sequence, text};
+use super::attributes::{SHORT_TEXT, copied, copied_or_empty, item, long_string, one_line, sequence, text};
 use super::codes::{code_sequence, dcm};
 use super::read::series::{Instance, Series};
 use super::uid::{Uids, derived};
 use crate::geometry::Vec3;
-use crate::labelmap::Algorithm;
+use crate::labelmap::{Algorithm, Labelmap};
+use crate::receipt::Receipt;
 
 /// Identifies this library as the writer of a file (PS3.10 section 7.1).
 pub const IMPLEMENTATION_CLASS_UID: &str = "2.25.172323721873350084821594611290352974032";
@@ -27,6 +28,7 @@ pub const NOTICE: &str = "Research use only, not for clinical use.";
 pub struct Derived<'a> {
     pub series: &'a Series,
     pub algorithm: &'a Algorithm,
+    pub receipt: Option<&'a Receipt>,
     pub uids: Uids,
     pub created: NaiveDateTime,
 }
@@ -71,13 +73,14 @@ impl<'a> Derived<'a> {
     /// caller's.
     pub fn new(
         series: &'a Series,
-        algorithm: &'a Algorithm,
+        labelmap: &'a Labelmap,
         fingerprint: Option<[u8; 32]>,
         created: Option<NaiveDateTime>,
     ) -> Self {
         let usual = || if fingerprint.is_some() { study_time(series) } else { Local::now().naive_local() };
         let uids = fingerprint.map_or(Uids::Random, Uids::Derived);
-        Derived { series, algorithm, uids, created: created.unwrap_or_else(usual) }
+        let (algorithm, receipt) = (labelmap.algorithm(), labelmap.receipt());
+        Derived { series, algorithm, receipt, uids, created: created.unwrap_or_else(usual) }
     }
 
     pub fn patient_and_study(&self) -> Vec<InMemElement> {
@@ -154,6 +157,7 @@ impl<'a> Derived<'a> {
         let model = self.algorithm_name();
         // Software has no serial number: results with the same one came from the same model and version.
         let digest = Sha256::new().chain_update(&algorithm.name).chain_update("\n").chain_update(&algorithm.version);
+        let digest = digest.chain_update(self.receipt.map_or("", |receipt| &receipt.model.sha256));
         let serial: String = digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let ours = vec![
             long_string(tags::MANUFACTURER, MANUFACTURER),
@@ -164,7 +168,9 @@ impl<'a> Derived<'a> {
         let mut processing = item(ours.iter().cloned());
         processing.put(code_sequence(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &dcm("109102", "Processing Equipment")));
         processing.put(text(tags::CONTRIBUTION_DATE_TIME, VR::DT, format!("{}{}", self.date(), self.time())));
-        processing.put(text(tags::CONTRIBUTION_DESCRIPTION, VR::ST, format!("Automatic segmentation. {NOTICE}")));
+        let receipt = self.receipt.map_or(String::new(), |receipt| format!(" {}", receipt.to_text()));
+        let description = one_line(&format!("Automatic segmentation. {NOTICE}{receipt}"), SHORT_TEXT);
+        processing.put(text(tags::CONTRIBUTION_DESCRIPTION, VR::ST, description));
         let contributors = scanner(&self.series.header).into_iter().chain([processing]).collect();
         let mut elements = ours;
         elements.push(sequence(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, contributors));

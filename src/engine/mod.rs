@@ -81,6 +81,11 @@ impl Engine {
         })
     }
 
+    /// What it computes with.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// `pixels` `[b, 1 or channels, h, w]`; shows each image's logits `[h, w, classes]`. Any h and w: they are padded with
     /// zeros to multiples of 16 to the right and below, and the logits show that many rows and columns more. `cancel` stops
     /// it between two layers.

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn transunet_model_save(
 
 /// The model as JSON, borrowed: its description ("name","architecture","input","labels","provenance","licence",
 /// "intended_use", ... as in the bundle) with "devices": where it runs, "precision": what it computes with ("f32", "bf16",
-/// "f16"), and "warnings": what to know before using it.
+/// "f16"), "sha256": of weights and description, and "warnings": what to know before using it.
 /// NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_model_describe(model: *const transunet_model) -> *const c_char {
@@ -140,6 +140,7 @@ impl transunet_model {
         let mut description = serde_json::to_value(config).map_err(|e| Error::Internal(format!("JSON: {e}")))?;
         description["devices"] = json!(model.devices().infos());
         description["precision"] = json!(model.precision());
+        description["sha256"] = json!(model.sha256()?);
         description["warnings"] = json!(model.warnings());
         let description = json_text(&description)?;
         Ok(transunet_model { labels: LabelTexts::new(&config.labels), description, model: Arc::new(model) })

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 use crate::labelmap::Labelmap;
 use crate::labels::Label;
+use crate::receipt::{KEY, Receipt};
 use crate::volume::Volume;
 
 pub use probabilities::ProbabilityWriter;
@@ -68,6 +69,8 @@ pub struct LabelImage {
     pub voxels: Vec<u8>,
     /// What a `.seg.nrrd` says about its labels, by value; empty for other files.
     pub labels: Vec<Label>,
+    /// Receipt of the segmentation, as it is written; `None` in other programs' files.
+    pub receipt: Option<String>,
 }
 
 /// Reads a label image: whole numbers from 0 to 255.
@@ -75,7 +78,8 @@ pub fn read_labels(path: &Path) -> Result<LabelImage> {
     let scan = read_scan(path)?;
     let voxels = whole_labels(scan.voxels, scan.geometry.size).map_err(|e| e.at(path.display()))?;
     let labels = segments::parse(&scan.keys).map_err(|e| e.at(path.display()))?;
-    Ok(LabelImage { geometry: scan.geometry, voxels, labels })
+    let receipt = scan.keys.get(KEY).cloned();
+    Ok(LabelImage { geometry: scan.geometry, voxels, labels, receipt })
 }
 
 /// Voxels `[k, j, i]` of a grid of `size` as labels: whole numbers from 0 to 255.
@@ -96,7 +100,7 @@ pub(crate) fn whole_labels(voxels: Vec<f32>, size: [usize; 3]) -> Result<Vec<u8>
 struct Scan {
     geometry: Geometry,
     voxels: Vec<f32>,
-    /// Free-text keys of a NRRD.
+    /// Free-text keys of a NRRD, and the receipt of a NIfTI file.
     keys: nrrd_header::Keys,
 }
 
@@ -167,10 +171,15 @@ pub fn write_labels(labelmap: &Labelmap, path: &Path) -> Result<()> {
     if !kind.refers_to_dicom() {
         check_grid(labelmap.geometry(), path)?;
     }
+    let receipt = labelmap.receipt().map(Receipt::to_json).transpose()?;
+    let keys = |mut keys: Vec<(String, String)>| {
+        keys.extend(receipt.as_ref().map(|receipt| (KEY.to_owned(), receipt.clone())));
+        keys
+    };
     match kind {
-        OutputKind::SegNrrd => nrrd::write_labels(labelmap, segments::describe(labelmap), path),
-        OutputKind::Nrrd => nrrd::write_labels(labelmap, Default::default(), path),
-        OutputKind::Nifti => nifti::write_labels(labelmap, path),
+        OutputKind::SegNrrd => nrrd::write_labels(labelmap, keys(segments::describe(labelmap)), path),
+        OutputKind::Nrrd => nrrd::write_labels(labelmap, keys(Vec::new()), path),
+        OutputKind::Nifti => nifti::write_labels(labelmap, receipt.as_deref(), path),
         OutputKind::DicomSeg | OutputKind::RtStruct => Err(Error::Argument(format!(
             "{}: a DICOM object needs the source series and is written by another function, expected .seg.nrrd, .nrrd, \
              .nii.gz or .nii",

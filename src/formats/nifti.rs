@@ -2,6 +2,7 @@
 //!
 //! Layout and rules: nifti1.h of the NIfTI-1.1 standard (nifti.nimh.nih.gov).
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
@@ -14,10 +15,17 @@ use crate::atomic_file;
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, Vec3, cross, dot, norm};
 use crate::labelmap::Labelmap;
+use crate::receipt::KEY;
 
 const HEADER: usize = 348;
 /// Header, then four bytes that say "no extension".
 pub const VOXEL_OFFSET: usize = 352;
+/// Size and code before the bytes of an extension.
+const EXTENSION: usize = 8;
+/// The offset is an f32, which holds whole numbers up to here.
+const MOST_BEFORE_VOXELS: usize = 1 << 24;
+/// NIFTI_ECODE_COMMENT: plain text.
+const COMMENT: u32 = 6;
 
 pub fn read(path: &Path) -> Result<Scan> {
     let (mut reader, len) = open(path)?;
@@ -31,8 +39,32 @@ pub fn read(path: &Path) -> Result<Scan> {
     let (slope, intercept) = scaling(&header)?;
     let big_endian = header.endianness == Endianness::Big;
     let layout = Layout { size, scalar: scalar(&header)?, big_endian, slope, intercept };
-    source.skip(voxel_offset(&header)? - HEADER as u64, "header")?;
-    Ok(Scan { geometry, voxels: source.voxels(&layout)?, keys: Default::default() })
+    let mut between = vec![0; (voxel_offset(&header)? - HEADER as u64) as usize]; // at most 16 MiB
+    source.fill(&mut between, "header")?;
+    let keys = comments(&between, big_endian);
+    Ok(Scan { geometry, voxels: source.voxels(&layout)?, keys })
+}
+
+/// `KEY:=value` of the extensions, after the header, that are comments.
+fn comments(bytes: &[u8], big_endian: bool) -> BTreeMap<String, String> {
+    let number = |bytes: &[u8]| {
+        let bytes = bytes.try_into().unwrap_or_default();
+        if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+    };
+    let mut keys = BTreeMap::new();
+    let Some((&[1, ..], mut rest)) = bytes.split_at_checked(VOXEL_OFFSET - HEADER) else { return keys };
+    while rest.len() > EXTENSION {
+        let (size, code) = (number(&rest[..4]) as usize, number(&rest[4..8]));
+        if size <= EXTENSION || size > rest.len() {
+            break;
+        }
+        let text = String::from_utf8_lossy(&rest[EXTENSION..size]);
+        if let (COMMENT, Some((key, value))) = (code, text.trim_end_matches('\0').split_once(":=")) {
+            keys.insert(key.to_owned(), value.to_owned());
+        }
+        rest = &rest[size..];
+    }
+    keys
 }
 
 fn refuse<T>(text: String) -> Result<T> {
@@ -112,8 +144,7 @@ fn scaling(header: &NiftiHeader) -> Result<(f64, f64)> {
 
 fn voxel_offset(header: &NiftiHeader) -> Result<u64> {
     let offset = header.vox_offset;
-    // f32 holds whole numbers up to 2^24.
-    if !(VOXEL_OFFSET as f32..=(1 << 24) as f32).contains(&offset) || offset.fract() != 0.0 {
+    if !(VOXEL_OFFSET as f32..=MOST_BEFORE_VOXELS as f32).contains(&offset) || offset.fract() != 0.0 {
         return refuse(format!("vox_offset {offset}, expected a whole number from {VOXEL_OFFSET} on"));
     }
     Ok(offset as u64)
@@ -263,8 +294,21 @@ fn unit(v: Vec3) -> Vec3 {
     v.map(|x| x / length)
 }
 
-pub fn write_labels(labelmap: &Labelmap, path: &Path) -> Result<()> {
-    let header = header(labelmap.geometry(), Content::Labels)?;
+/// Writes labels, with a receipt as a comment behind the header.
+pub fn write_labels(labelmap: &Labelmap, receipt: Option<&str>, path: &Path) -> Result<()> {
+    let mut header = header(labelmap.geometry(), Content::Labels)?;
+    if let Some(receipt) = receipt {
+        let text = format!("{KEY}:={receipt}");
+        let size = (EXTENSION + text.len()).next_multiple_of(16);
+        let offset = Some(VOXEL_OFFSET + size).filter(|&offset| offset <= MOST_BEFORE_VOXELS);
+        let offset = offset.ok_or_else(|| Error::Argument(format!("NIfTI: a receipt of {} bytes", text.len())))?;
+        header[108..112].copy_from_slice(&(offset as f32).to_le_bytes());
+        header[HEADER] = 1;
+        header.extend((size as u32).to_le_bytes());
+        header.extend(COMMENT.to_le_bytes());
+        header.extend(text.as_bytes());
+        header.resize(offset, 0);
+    }
     atomic_file::write(path, |file| {
         if is_gzip(path) {
             let mut gzip = GzEncoder::new(file, COMPRESSION);

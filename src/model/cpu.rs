@@ -11,6 +11,7 @@ use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::Map;
 use crate::kernels::simd::parallel;
 use crate::network::Architecture;
+use crate::receipt::digest;
 use crate::weights::{Checkpoint, parameters};
 
 #[derive(Debug)]
@@ -33,17 +34,19 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// The tensors of a checkpoint that fits `architecture`, to `work`, which reads each once.
+    /// The tensors of a checkpoint that fits `architecture`, to `work`, which reads each once; `digests` get them too.
     pub fn of_file<T>(
         checkpoint: Arc<Checkpoint>,
         architecture: &Architecture,
         compat: bool,
+        digests: &mut digest::Weights,
         work: impl FnOnce(&mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<T>,
     ) -> Result<(Self, T)> {
         let mut sums = BTreeMap::new();
         let made = work(&mut |name, _| {
             let values = checkpoint.read_for(name, architecture, compat)?;
             sums.insert(name.to_owned(), sum(&values));
+            digests.add(name, &values);
             Ok(values)
         })?;
         Ok((Origin::File { checkpoint, compat, sums }, made))
@@ -79,8 +82,13 @@ fn sum(values: &[f32]) -> u32 {
 
 impl OnCpu {
     /// The network of a checkpoint that fits `architecture`.
-    pub fn load(architecture: Architecture, checkpoint: Arc<Checkpoint>, compat: bool) -> Result<Self> {
-        let (origin, engine) = Origin::of_file(checkpoint, &architecture, compat, |read| {
+    pub fn load(
+        architecture: Architecture,
+        checkpoint: Arc<Checkpoint>,
+        compat: bool,
+        digests: &mut digest::Weights,
+    ) -> Result<Self> {
+        let (origin, engine) = Origin::of_file(checkpoint, &architecture, compat, digests, |read| {
             Engine::new(&architecture, Isa::fastest(), read)
         })?;
         Ok(OnCpu { architecture, origin, engine: engine.into() })
@@ -151,6 +159,10 @@ impl Network for OnCpu {
 
     fn compiles(&self, _shape: [usize; 4]) -> bool {
         false
+    }
+
+    fn instructions(&self) -> Result<Option<&'static str>> {
+        Ok(Some(self.engine()?.isa().name()))
     }
 
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {

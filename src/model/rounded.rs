@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::network::Architecture;
 use crate::precision::ComputePrecision;
+use crate::receipt::digest;
 use crate::weights::Checkpoint;
 
 #[derive(Debug)]
@@ -27,8 +28,9 @@ impl Rounded {
         checkpoint: Arc<Checkpoint>,
         compat: bool,
         precision: ComputePrecision,
+        digests: &mut digest::Weights,
     ) -> Result<Self> {
-        let (origin, network) = Origin::of_file(checkpoint, &architecture, compat, |read| {
+        let (origin, network) = Origin::of_file(checkpoint, &architecture, compat, digests, |read| {
             device.run(Build { architecture: &architecture, precision, read })
         })?;
         Ok(Rounded { network, architecture, origin })

@@ -101,6 +101,7 @@ fn described(run: &Run, devices: &Devices, model: Model, standing: &Standing, ca
         steps: standing.best.map_or(standing.step, |best| best.step),
         seconds: standing.seconds.round(),
         device: devices.names(),
+        mixed_precision: Some(run.recipe.mixed_precision),
         fingerprint: Some(run.fingerprint.clone()),
         recipe: to_yaml(&run.recipe)?,
         validation: figures(run, cases),

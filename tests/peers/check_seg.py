@@ -116,6 +116,8 @@ def expected_pixels(folder, want, labels):
 def check_highdicom(path, want, labels, affine, pixels):
     seg = highdicom.seg.segread(path)
     same("algorithm", {seg.get_segment_description(n).algorithm_type.value for n in seg.segment_numbers}, {"AUTOMATIC"})
+    for n in seg.segment_numbers:
+        same("receipt", seg.get_segment_description(n).algorithm_identification.parameters, want["parameters"])
     uids = [instance["uid"] for instance in want["instances"]]
     by_source = {"ignore_spatial_locations": True, "assert_missing_frames_are_empty": True}
     if seg.segmentation_type.value != "LABELMAP":

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use transunet::config::{Intensity, ModelConfig, Plane};
+use transunet::model::Model;
 use transunet::network::Architecture;
 use transunet::weights::{Checkpoint, Kind, check};
 
@@ -20,6 +21,8 @@ pub struct ModelFile {
     /// Numbers in all tensors of the file.
     parameters: usize,
     tensors: usize,
+    /// Of weights and description, as receipts name the model; `None` for files that cannot segment.
+    sha256: Option<String>,
     /// `None` for files that cannot segment.
     architecture_in_words: Option<String>,
     #[serde(flatten)]
@@ -34,20 +37,22 @@ pub struct ModelFile {
 impl ModelFile {
     pub fn read(path: &Path) -> Outcome<Self> {
         let checkpoint = Checkpoint::open(path).about(Code::Model)?;
-        let (config, mut notes, problem) = match usable(&checkpoint) {
-            Ok((config, notes)) => (Some(config), notes, None),
+        let (usable, mut notes, problem) = match usable(&checkpoint) {
+            Ok((config, sha256, notes)) => (Some((config, sha256)), notes, None),
             Err(error) => {
                 let (text, place) = (error.to_string(), format!("{}: ", path.display()));
                 (None, Vec::new(), Some(text.strip_prefix(&place).unwrap_or(&text).to_owned()))
             }
         };
         notes.extend(warnings());
+        let (config, sha256) = usable.unzip();
         Ok(ModelFile {
             path: path.to_path_buf(),
             format: checkpoint.kind.to_string(),
             bytes: checkpoint.bytes,
             parameters: checkpoint.tensors.values().map(|tensor| tensor.shape().iter().product::<usize>()).sum(),
             tensors: checkpoint.tensors.len(),
+            sha256,
             architecture_in_words: config.as_ref().map(|config| architecture(&config.architecture)),
             config,
             ignored: checkpoint.ignored,
@@ -57,21 +62,25 @@ impl ModelFile {
     }
 }
 
-/// The description of a model that could segment, and what to know of it.
-fn usable(checkpoint: &Checkpoint) -> transunet::Result<(ModelConfig, Vec<String>)> {
+/// Description and hash of a model that could segment, and what to know of it.
+fn usable(checkpoint: &Checkpoint) -> transunet::Result<(ModelConfig, String, Vec<String>)> {
     if checkpoint.kind == Kind::GoogleNpz {
         let text = "an encoder alone: initial weights for training, not a model that segments";
         return Err(transunet::Error::WeightsMismatch(text.into()));
     }
     let (config, notes) = checkpoint.describe()?;
     check(checkpoint, &config.architecture)?;
-    Ok((config, notes))
+    let sha256 = Model::sha256_of(checkpoint, &config)?;
+    Ok((config, sha256, notes))
 }
 
 impl fmt::Display for ModelFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fact(f, "File", format!("{} ({}, {})", self.path.display(), self.format, table::bytes(self.bytes)))?;
         fact(f, "Parameters", format!("{} in {} tensors", table::count(self.parameters), self.tensors))?;
+        if let Some(sha256) = &self.sha256 {
+            fact(f, "SHA-256", sha256)?;
+        }
         if let Some(config) = &self.config {
             describe(f, config)?;
         }

@@ -55,6 +55,13 @@ pub struct SeriesSummary {
     pub(super) headers: Vec<Arc<Header>>,
 }
 
+impl SeriesSummary {
+    /// SOP Instance UID and file of each image.
+    pub fn images(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.headers.iter().map(|header| (header.sop_instance_uid.as_str(), header.path.as_path()))
+    }
+}
+
 /// A DICOM file that cannot be read.
 #[derive(Debug)]
 pub struct Unreadable {

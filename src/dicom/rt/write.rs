@@ -43,7 +43,7 @@ pub fn write_structures(labelmap: &Labelmap, path: &Path, options: &SegOptions, 
     options.check()?;
     let rois = segments(labelmap)?;
     let fingerprint = options.deterministic.then(|| fingerprint(labelmap, options)).transpose()?;
-    let made = Derived::new(series, labelmap.algorithm(), fingerprint, options.created);
+    let made = Derived::new(series, labelmap, fingerprint, options.created);
     let contours = contours(labelmap, &made, &rois, control)?;
     let object = item(
         made.patient_and_study()
@@ -226,6 +226,7 @@ fn fingerprint(labelmap: &Labelmap, options: &SegOptions) -> Result<[u8; 32]> {
         (&algorithm.name, &algorithm.version, &options.series_description, options.series_number),
         (&options.content_label, &options.content_description),
         (labelmap.geometry().affine(), options.created.map(|created| created.to_string())),
+        labelmap.receipt(),
     );
     let words = serde_json::to_vec(&words).map_err(|error| Error::Internal(error.to_string()))?;
     let mut hash = Sha256::new().chain_update(words);

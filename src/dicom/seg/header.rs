@@ -165,10 +165,14 @@ fn segment(plan: &Plan, label: &Label, number: u16) -> Result<InMemDicomObject> 
 
 /// Algorithm Identification Macro (PS3.3 section 10.16); family of CID 7162.
 fn algorithm(plan: &Plan) -> InMemDicomObject {
-    item([
+    let mut algorithm = item([
         code_sequence(tags::ALGORITHM_FAMILY_CODE_SEQUENCE, &dcm("123110", "Artificial Intelligence")),
         long_string(tags::ALGORITHM_NAME, plan.made.algorithm_name()),
         long_string(tags::ALGORITHM_VERSION, plan.made.version()),
         long_string(tags::ALGORITHM_SOURCE, MANUFACTURER),
-    ])
+    ]);
+    if let Some(receipt) = plan.made.receipt {
+        algorithm.put(text(tags::ALGORITHM_PARAMETERS, VR::LT, receipt.to_text()));
+    }
+    algorithm
 }

@@ -1,5 +1,6 @@
 //! DICOM SEG in and out (PS3.3 A.51).
 
+mod compare;
 mod frames;
 pub(super) mod grid;
 mod header;

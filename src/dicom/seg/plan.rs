@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
         };
         let frames = frames(labelmap, &segments, values);
         let fingerprint = options.deterministic.then(|| fingerprint(labelmap, series, options, values)).transpose()?;
-        let made = Derived::new(series, labelmap.algorithm(), fingerprint, options.created);
+        let made = Derived::new(series, labelmap, fingerprint, options.created);
         let plan = Plan { made, segments, options, values, frames };
         plan.check_size()?;
         Ok(plan)
@@ -192,7 +192,7 @@ fn fingerprint(labelmap: &Labelmap, series: &Series, options: &SegOptions, value
         (&algorithm.name, &algorithm.version, &options.series_description, options.series_number),
         (&options.content_label, &options.content_description, &options.content_creator),
         (options.created.map(|created| created.to_string()), series.resampled),
-        (options.encoding.to_string(), options.compression.to_string()),
+        (options.encoding.to_string(), options.compression.to_string(), labelmap.receipt()),
     );
     let words = serde_json::to_vec(&words).map_err(|error| Error::Internal(error.to_string()))?;
     let mut hash = Sha256::new().chain_update(words);

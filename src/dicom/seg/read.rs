@@ -16,6 +16,7 @@ use crate::dicom::read::series::data_set;
 use crate::error::{Error, Result};
 use crate::geometry::Vec3;
 use crate::labels::Label;
+use crate::receipt::Receipt;
 
 /// A segmentation whose segments become labels: the value of a label is its segment's number.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub struct Seg {
     pub series_uids: Vec<String>,
     /// SOP instances that it refers to.
     pub instance_uids: Vec<String>,
+    /// Manufacturer, product and version that it names.
+    pub made_by: String,
+    /// Parameters of the algorithm, the first segment's.
+    parameters: Option<String>,
     /// In order of segment number.
     pub labels: Vec<Label>,
     pub(super) encoding: Encoding,
@@ -38,8 +43,8 @@ pub struct Seg {
 pub(super) enum Encoding {
     /// One bit: whether it belongs to the frame's segment.
     Binary,
-    /// How much or how likely it does, out of `maximum`.
-    Fractional { maximum: u16 },
+    /// How much or how likely (`probability`) it does, out of `maximum`.
+    Fractional { maximum: u16, probability: bool },
     /// The number of its segment, in 8 or 16 bits; `padding` is background besides 0.
     LabelMap { bits: usize, padding: Option<u16> },
 }
@@ -106,12 +111,28 @@ impl Seg {
             path: path.to_path_buf(),
             series_uids: references.iter().filter_map(|series| text(series, tags::SERIES_INSTANCE_UID)).collect(),
             instance_uids: instances.into_iter().collect(),
+            made_by: [tags::MANUFACTURER, tags::MANUFACTURER_MODEL_NAME, tags::SOFTWARE_VERSIONS]
+                .iter()
+                .filter_map(|&tag| text(object, tag))
+                .collect::<Vec<_>>()
+                .join(" "),
+            parameters: items(object, tags::SEGMENT_SEQUENCE)
+                .first()
+                .and_then(|segment| items(segment, tags::SEGMENTATION_ALGORITHM_IDENTIFICATION_SEQUENCE).first())
+                .and_then(|algorithm| text(algorithm, tags::ALGORITHM_PARAMETERS)),
             labels,
             encoding,
             rows: rows as usize,
             columns: columns as usize,
             frames,
         })
+    }
+
+    /// The receipt of the segmentation; `None` in other programs' objects and in corrected ones.
+    pub fn receipt(&self) -> Result<Option<Receipt>> {
+        let Some(text) = &self.parameters else { return Ok(None) };
+        let receipt = Receipt::from_text(text, self.series_uids.first().cloned(), self.instance_uids.clone());
+        receipt.map_err(|e| e.at(self.path.display()))
     }
 
     /// "segment 2 (Liver)".
@@ -171,7 +192,9 @@ fn encoding(object: &InMemDicomObject) -> Result<Encoding> {
         ("BINARY", 1) => Encoding::Binary,
         ("FRACTIONAL", 8) => {
             let maximum = required(object, tags::MAXIMUM_FRACTIONAL_VALUE, "MaximumFractionalValue")?;
-            Encoding::Fractional { maximum: maximum.clamp(1, 255) as u16 }
+            let probability =
+                text(object, tags::SEGMENTATION_FRACTIONAL_TYPE).is_some_and(|kind| kind == "PROBABILITY");
+            Encoding::Fractional { maximum: maximum.clamp(1, 255) as u16, probability }
         }
         ("LABELMAP", 8 | 16) => {
             let padding = whole(object, tags::PIXEL_PADDING_VALUE).and_then(|value| u16::try_from(value).ok());

@@ -36,7 +36,7 @@ impl Seg {
             for (at, &value) in values.iter().enumerate() {
                 let segment = match self.encoding {
                     Encoding::Binary => frame.segment * u8::from(value > 0),
-                    Encoding::Fractional { maximum } => frame.segment * u8::from(2 * value >= maximum),
+                    Encoding::Fractional { maximum, .. } => frame.segment * u8::from(2 * value >= maximum),
                     Encoding::LabelMap { padding, .. } if Some(value) == padding => 0,
                     Encoding::LabelMap { .. } => {
                         let segment = u8::try_from(value).ok().filter(|&value| value == 0 || known[usize::from(value)]);
@@ -67,7 +67,7 @@ impl Seg {
 }
 
 /// Frames, one after the other.
-enum Pixels {
+pub(super) enum Pixels {
     /// Packed without gaps; a byte that two frames share is kept.
     Native { file: Box<DicomFile>, bits: usize, held: Option<u8>, used: usize },
     /// Compressed frames, the next one last.
@@ -75,7 +75,7 @@ enum Pixels {
 }
 
 impl Pixels {
-    fn open(seg: &Seg) -> Result<Self> {
+    pub fn open(seg: &Seg) -> Result<Self> {
         let (header, mut file) = match Header::read(&seg.path) {
             Ok(Some(read)) => read,
             Ok(None) => return Err(Error::DicomParse("not a DICOM file any more".into())),
@@ -109,7 +109,7 @@ impl Pixels {
     }
 
     /// Fills `out` with the next frame.
-    fn next(&mut self, out: &mut [u16]) -> Result<()> {
+    pub fn next(&mut self, out: &mut [u16]) -> Result<()> {
         match self {
             Pixels::Native { file, bits, held, used } => {
                 let needed = (*used + out.len() * *bits).div_ceil(8);
