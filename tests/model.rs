@@ -68,6 +68,27 @@ fn a_loaded_model_is_saved_as_it_was() {
     assert!(tensors::read(&at("fourth.safetensors")) == tensors::read(&at("third.safetensors")));
 }
 
+/// Whatever the file: the weights that it gives, and what it says of them.
+#[test]
+fn a_checkpoint_and_the_bundle_saved_from_it_are_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let values = |name: &str, shape: &[usize]| match name.ends_with("num_batches_tracked") {
+        true => vec![7.0],
+        false => name_weights::values(1, 24, name, shape),
+    };
+    write_pth(&at("weights.pth"), &expected(&tiny_r50()), values);
+    let heads = format!("format: 1\narchitecture: {{ heads: {} }}\n", tiny_r50().heads);
+    fs::write(at("weights.yaml"), format!("{heads}compat: transunet-2021\n")).unwrap();
+    let load = |name: &str| Model::load(&cpu(), &at(name)).unwrap();
+    let checkpoint = load("weights.pth");
+    save(&checkpoint, &at("bundle.safetensors"));
+    let hash = checkpoint.sha256().unwrap();
+    assert_eq!(load("bundle.safetensors").sha256().unwrap(), hash);
+    fs::write(at("weights.yaml"), heads).unwrap();
+    assert_ne!(load("weights.pth").sha256().unwrap(), hash, "another description");
+}
+
 #[test]
 fn a_file_that_was_written_over_is_not_saved_as_the_model() {
     let folder = tempfile::tempdir().unwrap();

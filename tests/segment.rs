@@ -201,6 +201,26 @@ fn a_stop_takes_effect_within_a_slice() {
     model.first().classify(pixels(), shape, false, Some(&Cancel::default())).unwrap();
 }
 
+/// Calls at once share a model's buffers, in turn and dirty.
+#[test]
+fn calls_at_once_give_the_bits_of_calls_alone() {
+    let model = untrained();
+    let volumes = [[50, 40, 7], [64, 64, 5], [33, 71, 6], [50, 40, 3]].map(waves);
+    let keep = SegmentOptions { keep_probabilities: true, ..Default::default() };
+    let run = |volume| {
+        let labelmap = segment(&model, volume, &keep, &mut Control::none()).unwrap();
+        (labelmap.receipt().cloned(), *labelmap.fractions().unwrap().digest())
+    };
+    let alone = volumes.each_ref().map(run);
+    for _ in 0..3 {
+        let together = std::thread::scope(|scope| {
+            let threads = volumes.each_ref().map(|volume| scope.spawn(|| run(volume)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert!(together == alone);
+    }
+}
+
 /// The CPU several times stands in for several GPUs.
 #[test]
 fn several_devices_share_a_volume() {

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use dicom::core::{DataElement, PrimitiveValue, VR};
+use dicom::core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom::dictionary_std::tags;
+use dicom::object::DefaultDicomObject;
 use serde_json::Value;
 use transunet::config::Provenance;
 use transunet::control::Control;
@@ -148,6 +149,44 @@ fn every_result_is_made_again_the_same() {
     assert!(output.status.success() && out(&output).is_empty(), "{}", err(&output));
 }
 
+/// Images of the demo, each changed by `edit(number, image)`.
+fn edited_series(folder: &str, edit: impl Fn(i32, &mut DefaultDicomObject)) {
+    fs::create_dir(folder).unwrap();
+    for k in 1..=32 {
+        let name = format!("slice-{k:03}.dcm");
+        let mut image = dicom::object::open_file(demo().join("ct").join(&name)).unwrap();
+        edit(k, &mut image);
+        image.write_to_file(Path::new(folder).join(name)).unwrap();
+    }
+}
+
+fn put(image: &mut DefaultDicomObject, tag: Tag, vr: VR, value: &str) {
+    image.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
+}
+
+/// Resampled slices, and a folder to which another image of the series has come since.
+#[test]
+fn the_images_of_the_receipt_are_read_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let model = demo_file("model.safetensors");
+    edited_series(&at("ct"), |k, image| {
+        let place = format!("-178.5\\{}\\{}", -178.5 + 1.5 * f64::from(k), 6 * k);
+        put(image, tags::IMAGE_POSITION_PATIENT, VR::DS, &place);
+    });
+    let how = ["--device", "cpu", "--tilt", "resample", "--json"];
+    let outputs = ["--output", &at("s.dcm"), "--output", &at("s.nii.gz")];
+    let ct = at("ct");
+    let segment = [&["segment", &ct, "--model", &model], &outputs[..], &how].concat();
+    assert_eq!(json(&succeeds(&segment))["receipt"]["settings"]["tilt"], "resample");
+    let mut late = dicom::object::open_file(demo().join("ct/slice-001.dcm")).unwrap();
+    put(&mut late, tags::SOP_INSTANCE_UID, VR::UI, "1.2.3.4");
+    late.write_to_file(at("ct/late.dcm")).unwrap();
+    for name in ["s.dcm", "s.nii.gz"] {
+        assert!(succeeds(&["verify", &at(name), &at("ct"), "--model", &model]).contains("the same"), "{name}");
+    }
+}
+
 fn demo_folder() -> String {
     demo().to_str().unwrap().to_owned()
 }
@@ -223,14 +262,10 @@ fn what_cannot_be_made_again_is_refused_with_the_reason() {
     );
     fails(&["verify", &seg, &at("none"), "--model", &model], 3, "");
     // Images that lie elsewhere now.
-    fs::create_dir(at("moved")).unwrap();
-    for k in 1..=32 {
-        let name = format!("slice-{k:03}.dcm");
-        let mut image = dicom::object::open_file(demo().join("ct").join(&name)).unwrap();
+    edited_series(&at("moved"), |k, image| {
         let place = format!("-178.5\\-178.5\\{}", 6 * (40 - k));
-        image.put(DataElement::new(tags::IMAGE_POSITION_PATIENT, VR::DS, PrimitiveValue::from(place.as_str())));
-        image.write_to_file(at(&format!("moved/{name}"))).unwrap();
-    }
+        put(image, tags::IMAGE_POSITION_PATIENT, VR::DS, &place);
+    });
     fails(&["verify", &seg, &at("moved"), "--model", &model], 3, "make other slices");
     // A device that is not here.
     fails(&["verify", &seg, &ct, "--model", &model, "--device", "cuda:99"], 5, "cuda:99");
@@ -238,7 +273,7 @@ fn what_cannot_be_made_again_is_refused_with_the_reason() {
     let truth = demo_file("truth.seg.nrrd");
     fails(&["verify", &truth, &ct, "--model", &model], 3, "no receipt");
     let mut foreign = dicom::object::open_file(&seg).unwrap();
-    foreign.put(DataElement::new(tags::MANUFACTURER, VR::LO, PrimitiveValue::from("Elsewhere")));
+    put(&mut foreign, tags::MANUFACTURER, VR::LO, "Elsewhere");
     foreign.remove_element(tags::SEGMENT_SEQUENCE);
     let mut segments = dicom::object::open_file(&seg).unwrap().take_element(tags::SEGMENT_SEQUENCE).unwrap();
     for segment in segments.items_mut().unwrap() {
