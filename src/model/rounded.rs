@@ -80,14 +80,16 @@ mod tests {
         let architecture = open().describe().unwrap().0.architecture;
         let pixels: Vec<f32> = (0..2 * 64 * 64).map(|n| (n as f32 * 0.13).sin() * (n as f32 * 0.0021).cos()).collect();
         let shape = [2, 1, 64, 64];
-        let exact = OnCpu::load(architecture.clone(), open(), false).unwrap();
+        let (mut sums, mut rounded_sums) = (digest::Weights::default(), digest::Weights::default());
+        let exact = OnCpu::load(architecture.clone(), open(), false, &mut sums).unwrap();
         let exact = exact.classify(pixels.clone(), shape, true, None).unwrap();
         for (precision, allowed) in [(Bf16, 0.05), (F16, 0.005)] {
-            let (origin, network) = Origin::of_file(open(), &architecture, false, |read| {
+            let (origin, network) = Origin::of_file(open(), &architecture, false, &mut rounded_sums, |read| {
                 let device = DispatchDevice::Flex(Default::default());
                 Build { architecture: &architecture, precision, read }.run::<Dispatch>(&device)
             })
             .unwrap();
+            assert_eq!(rounded_sums.finish(), sums.finish(), "the hash is of the weights before they are rounded");
             let rounded = Rounded { network, architecture: architecture.clone(), origin };
             let found = rounded.classify(pixels.clone(), shape, true, Some(&Cancel::default())).unwrap();
             let equal = found.labels.iter().zip(&exact.labels).filter(|(a, b)| a == b).count();
