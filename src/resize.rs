@@ -262,7 +262,8 @@ fn spline_coefficients(line: &mut [Lanes]) {
     if n < 2 {
         return;
     }
-    let around = POLE.powf((n - 1) as f64); // once from end to end
+    // Once from end to end; no function of the C library, whose last bit is the machine's.
+    let around = POLE.powi(n as i32 - 1);
     let mut first = line[0];
     add_scaled(&mut first, around, &line[n - 1]);
     let mut power = POLE;

@@ -13,7 +13,7 @@ use transunet::labelmap::Labelmap;
 use transunet::model::Model;
 use transunet::network::{Architecture, initial_values};
 use transunet::receipt::differences::Differences;
-use transunet::receipt::{Receipt, Source, digest};
+use transunet::receipt::{Code, Receipt, Source, digest};
 use transunet::volume::Volume;
 use transunet::weights::{Checkpoint, Precision};
 
@@ -71,7 +71,10 @@ fn a_receipt_names_all_that_changes_voxels_and_nothing_else() {
     let labelmap = plain(&model, &source);
     let receipt = labelmap.receipt().unwrap();
     assert_eq!(receipt.model.sha256, model.sha256().unwrap());
+    assert_eq!(receipt.code, Code::here());
     assert_eq!(receipt.code.version, env!("CARGO_PKG_VERSION"));
+    let of = |revision: Option<&str>| Code { version: "0.1.0".into(), revision: revision.map(Into::into) }.words();
+    assert_eq!((of(None), of(Some("0123456789abcdef"))), ("0.1.0".into(), "0.1.0+0123456789ab".into()));
     assert_eq!((receipt.settings.device.as_str(), receipt.settings.precision.to_string().as_str()), ("cpu", "f32"));
     assert!(receipt.settings.instructions.is_some());
     assert_eq!(receipt.labels_sha256, digest::slices(&labelmap.to_vec().unwrap(), 50 * 40));
