@@ -1,12 +1,14 @@
-//! Where fetched images lie while they are needed: a folder that only this user can open, gone at the end.
+//! Where fetched images lie while they are needed: a folder that only this user can open, gone at the end; at the latest
+//! when the next process fetches some, should this one be killed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use transunet::Error;
+use transunet::atomic_file::{abandoned, claim};
 
 use super::super::failure::{About, Code, Outcome};
 
@@ -15,21 +17,43 @@ static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 pub struct Folder {
     path: PathBuf,
+    /// Held for as long as somebody needs the folder.
+    _lock: File,
 }
+
+const PREFIX: &str = "transunet-";
+/// The file in a folder that is locked.
+const LOCK: &str = "lock";
 
 impl Folder {
     pub fn new() -> Outcome<Self> {
+        let parent = std::env::temp_dir();
+        tidy(&parent);
+        loop {
+            if let Some(folder) = Self::made_in(&parent)? {
+                return Ok(folder);
+            }
+        }
+    }
+
+    /// `None` where another process took it for an abandoned one before it was locked.
+    fn made_in(parent: &Path) -> Outcome<Option<Self>> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix("transunet-");
+        builder.prefix(PREFIX);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o700));
         }
-        let failed = |source| Error::io(std::env::temp_dir(), "create a folder for fetched images in", source);
-        let path = builder.tempdir().map_err(failed).about(Code::Input)?.keep();
+        let failed = |source| Error::io(parent, "create a folder for fetched images in", source);
+        let made = builder.tempdir_in(parent).map_err(failed).about(Code::Input)?;
+        let lock = File::create_new(made.path().join(LOCK)).map_err(failed).about(Code::Input)?;
+        if !claim(&lock) {
+            return Ok(None);
+        }
+        let path = made.keep();
         FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-        Ok(Folder { path })
+        Ok(Some(Folder { path, _lock: lock }))
     }
 
     /// Folder number `n` in it.
@@ -44,6 +68,17 @@ impl Drop for Folder {
     fn drop(&mut self) {
         FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|path| *path != self.path);
         remove(&self.path);
+    }
+}
+
+/// Removes what this user's killed processes have left: their locks ended with them.
+fn tidy(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            && let Some(_lock) = abandoned(&entry.path().join(LOCK))
+        {
+            remove(&entry.path());
+        }
     }
 }
 
@@ -77,6 +112,17 @@ mod tests {
         let path = place.parent().unwrap();
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
         fs::write(place.join("0.dcm"), "x").unwrap();
+        // While it is needed, others leave it alone; what has no lock is not ours.
+        let parent = path.parent().unwrap();
+        tidy(parent);
+        assert!(place.join("0.dcm").exists());
+        let left = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).unwrap();
+        fs::write(left.path().join("1.dcm"), "x").unwrap();
+        tidy(parent);
+        assert!(left.path().exists());
+        fs::write(left.path().join(LOCK), "").unwrap();
+        tidy(parent);
+        assert!(!left.path().exists() && place.join("0.dcm").exists());
         drop(folder);
         assert!(!path.exists());
     }
