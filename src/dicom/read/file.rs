@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use dicom::core::header::HasLength as _;
 use dicom::core::{Tag, VR};
@@ -77,6 +78,8 @@ pub(in crate::dicom) struct DicomFile {
     size: u64,
     /// Bytes of the file itself.
     pub file_size: u64,
+    /// When the file was last written, where the system knows.
+    pub modified: Option<SystemTime>,
     pub syntax: &'static TransferSyntax,
     /// Media Storage SOP Class UID of the file meta group, empty without one.
     pub media_class: String,
@@ -110,7 +113,7 @@ impl DicomFile {
         let Some(syntax) = TransferSyntaxRegistry.get(uid) else {
             return Err(Error::DicomUnsupported(format!("{}: transfer syntax {uid} is not known", path.display())));
         };
-        let file_size = metadata.len();
+        let (file_size, modified) = (metadata.len(), metadata.modified().ok());
         let size = file_size.saturating_sub(consumed);
         let (bytes, size) = match syntax.codec() {
             Codec::Dataset(Some(adapter)) => {
@@ -126,7 +129,8 @@ impl DicomFile {
             Codec::None | Codec::EncapsulatedPixelData(..) => (Bytes::Plain(file), size),
         };
         let media_class = meta.class;
-        Ok(Some(DicomFile { path: path.to_path_buf(), bytes, position: 0, size, file_size, syntax, media_class }))
+        let path = path.to_path_buf();
+        Ok(Some(DicomFile { path, bytes, position: 0, size, file_size, modified, syntax, media_class }))
     }
 
     /// Bytes that can still follow.

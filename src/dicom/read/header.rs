@@ -1,6 +1,7 @@
 //! What the header of one image says: identity, geometry and the format of its pixels.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use dicom::core::Tag;
 use dicom::dictionary_std::{tags, uids};
@@ -99,6 +100,7 @@ pub(in crate::dicom) struct Header {
     pub mosaic: Option<Field<Mosaic>>,
     /// Bytes of the file.
     pub file_size: u64,
+    pub modified: Option<SystemTime>,
 }
 
 /// A file that is DICOM and cannot be used, with the series it belongs to if that much was readable.
@@ -183,6 +185,7 @@ impl Header {
             marks: Marks::of(values),
             mosaic: mosaic(values),
             file_size: file.file_size,
+            modified: file.modified,
         }
     }
 

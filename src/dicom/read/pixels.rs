@@ -30,6 +30,10 @@ fn decode_from(slice: &Slice, out: &mut [f32]) -> Result<()> {
         let (now, then) = (file.file_size, header.file_size);
         return Err(Error::DicomParse(format!("the file has {now} bytes and had {then} when its header was read")));
     }
+    // Of another slice, say, which has the same size: its voxels would go to a wrong place without a word.
+    if file.modified != header.modified {
+        return Err(Error::DicomParse("the file was written since its header was read".into()));
+    }
     file.skip(span.value)?;
     match slice.tile {
         None => stored(&mut file, header, &span, slice.frame, format, out),
