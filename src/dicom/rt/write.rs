@@ -5,7 +5,6 @@
 //! each contour for itself understand too. The file is in Implicit VR Little Endian: explicit value representations have
 //! no room for a contour of more than 64 KiB.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use dicom::core::VR;
@@ -244,9 +243,8 @@ fn write(object: InMemDicomObject, path: &Path) -> Result<()> {
         .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
         .implementation_version_name(IMPLEMENTATION_VERSION);
     let file = object.with_meta(meta).map_err(|error| refuse(&error))?;
-    let mut out = BufWriter::with_capacity(1 << 18, atomic_file::beside(path)?);
-    file.write_all(&mut out).map_err(|error| refuse(&error))?;
-    out.flush().map_err(|source| Error::io(path, "write", source))?;
-    let file = out.into_inner().map_err(|error| Error::io(path, "write", error.into_error()))?;
-    atomic_file::persist(file, path)
+    // Encoded first: an error of the disk is then told as one.
+    let mut bytes = Vec::new();
+    file.write_all(&mut bytes).map_err(|error| refuse(&error))?;
+    atomic_file::write(path, |out| out.write_all(&bytes))
 }
