@@ -214,6 +214,11 @@ impl Stage {
         &self.result
     }
 
+    /// Where earlier results wait to be removed.
+    fn earlier(&self) -> PathBuf {
+        self.path.with_file_name(format!(".earlier-{}", self.name))
+    }
+
     /// Puts the results in their place, instead of earlier ones; returns their paths below the output folder.
     pub fn publish(self) -> Outcome<Vec<String>> {
         let failed = |source| Error::io(&self.result, "write", source);
@@ -228,10 +233,15 @@ impl Stage {
                     let error = io::Error::new(io::ErrorKind::AlreadyExists, "it is no result of transunet batch");
                     return Err(Error::io(place, "be replaced", error)).about(Code::Output);
                 }
-                fs::remove_dir_all(&self.result).map_err(failed).about(Code::Output)?;
+                // Aside in one step, so that a kill leaves no half of them; it goes with what is unfinished.
+                fs::rename(&self.result, self.earlier()).map_err(failed).about(Code::Output)?;
             }
         }
-        fs::rename(&self.path, &self.result).map_err(failed).about(Code::Output)?;
+        if let Err(error) = fs::rename(&self.path, &self.result) {
+            let _ = fs::rename(self.earlier(), &self.result);
+            return Err(failed(error)).about(Code::Output);
+        }
+        let _ = remove(&self.earlier());
         Ok(outputs.into_iter().map(|output| format!("{}/{output}", self.name)).collect())
     }
 }
