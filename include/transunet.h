@@ -15,8 +15,10 @@
  *   structs    Those with struct_size are set up with their _INIT macro and may grow at the end in later versions: programs
  *              built with an older or newer header work. Zero in a field of options means its default.
  *   threads    `const handle *` parameters may be used by several threads at the same time. A handle is freed by one thread
- *              when no other is about to enter a call with it; calls already running are not disturbed. Callbacks of
- *              `transunet_control` run on the calling thread, never two at once.
+ *              when no other is about to enter a call with it. Handles are counted: a call that has begun, at the latest
+ *              when it reports its first progress, keeps what it needs of runtime, model, volume, label map and flag, and
+ *              goes on undisturbed when they are freed. Callbacks of `transunet_control` run on the calling thread, never
+ *              two at once.
  *   callbacks  Must return: no C++ exception, no longjmp (either ends the process). They may call this library.
  *   output     The library installs no signal handlers and writes to stdout never, to stderr only when it has a bug.
  *   panics     Bugs are caught at the boundary: TRANSUNET_STATUS_INTERNAL. The handles stay usable.

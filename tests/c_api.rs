@@ -151,7 +151,11 @@ fn dicom_series() {
 
 /// A bundle of the tiny network, untrained, with two labels.
 fn tiny_bundle(path: &Path) {
-    let config = ModelConfig::undescribed(Architecture::tiny(32, 3));
+    bundle(path, Architecture::tiny(32, 3));
+}
+
+fn bundle(path: &Path, architecture: Architecture) {
+    let config = ModelConfig::undescribed(architecture);
     let mut bundle = BundleWriter::create(path, &config, Precision::Single).unwrap();
     for (name, shape) in weights::expected(&config.architecture) {
         // Batch counts, which have no dimensions, start at 0.
@@ -168,6 +172,35 @@ fn models_segment_volumes() {
     let model = program.folder.path().join("tiny.safetensors");
     tiny_bundle(&model);
     run(program.command().arg(&model));
+}
+
+/// Many segmentations at once, handles freed meanwhile, and `cancels` at random moments; on two models.
+fn under_stress(models: [&Path; 2], cancels: usize) {
+    let Some(program) = Program::build("stress.c", "cc", "c11") else { return };
+    let empty = program.folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let output = run(program.command().current_dir(empty).args(models).arg(cancels.to_string()));
+    println!("{}: {}", models[0].display(), String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn threads_free_and_cancel_at_any_time() {
+    let folder = TempDir::new().unwrap();
+    let tiny = folder.path().join("tiny.safetensors");
+    tiny_bundle(&tiny);
+    under_stress([&root("models/phantom.safetensors"), &tiny], 50);
+}
+
+/// `cargo test --release --test c_api -- --ignored --nocapture a_thousand_cancels`
+#[test]
+#[ignore = "minutes; docs/reliability.md has the figures"]
+fn a_thousand_cancels() {
+    let small = root("models/phantom.safetensors");
+    under_stress([&small, &root("models/hippocampus.safetensors")], 1000);
+    let folder = TempDir::new().unwrap();
+    let full = folder.path().join("full.safetensors");
+    bundle(&full, Architecture::r50_vit_b16(224, 9));
+    under_stress([&full, &small], 100);
 }
 
 #[test]

@@ -140,7 +140,7 @@ pub unsafe extern "C" fn transunet_labelmap_read_slice(
     error: *mut *mut transunet_error,
 ) -> transunet_status {
     guard(error, || {
-        let labelmap = &borrow(labelmap, "labelmap")?.labelmap;
+        let labelmap = borrow(labelmap, "labelmap")?.labelmap.clone();
         let out = slice_out(labelmap.geometry(), slice, out, count)?;
         labelmap.read_slice(slice as usize, out)
     })
