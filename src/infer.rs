@@ -1,6 +1,7 @@
 //! Segments a volume: slices in batches through the network, labels back on the source grid.
 
 mod batches;
+pub mod plan;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::volume::Volume;
 
 #[derive(Debug, Clone, Default)]
 pub struct SegmentOptions {
-    /// Slices per pass of the network; `None` lets the library choose.
+    /// Slices per pass of the network, fewer where memory lacks; `None` lets the library choose.
     pub batch: Option<usize>,
     /// Also writes class probabilities here: float32 NIfTI, one volume per class.
     pub probabilities: Option<PathBuf>,
@@ -49,6 +50,7 @@ pub fn segment(
         Some(batch) => batch,
         None => batches::usual(model),
     };
+    let batch = plan::fitting(model, volume, batch, options.probabilities.is_some() || options.keep_probabilities)?;
     let preprocessor = Preprocessor::new(config, volume, control)?;
     let (path, keep) = (options.probabilities.as_deref(), options.keep_probabilities);
     let mut probabilities = Probabilities::create(path, keep, volume.geometry(), config.architecture.classes)?;

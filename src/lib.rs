@@ -27,6 +27,7 @@ pub mod labels;
 pub mod loader;
 mod log_sink;
 pub mod manifest;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod network;

@@ -226,6 +226,11 @@ impl Replica<'_> {
         self.network.compiles(shape)
     }
 
+    /// Main memory that a pass of so many `images` of `size` takes, besides what is held already.
+    pub fn pass_bytes(&self, images: usize, size: [usize; 2]) -> u64 {
+        self.network.pass_bytes(images, size)
+    }
+
     fn check(&self, shape: [usize; 4]) -> Result<()> {
         let expected = self.config.architecture.channels;
         if shape[1] != 1 && shape[1] != expected {
@@ -262,6 +267,11 @@ trait Network: std::fmt::Debug + Send + Sync {
     /// Of a CPU.
     fn instructions(&self) -> Result<Option<&'static str>> {
         Ok(None)
+    }
+
+    /// Main memory that a pass takes, besides what is held already; 0 on a GPU, which has its own.
+    fn pass_bytes(&self, _images: usize, _size: [usize; 2]) -> u64 {
+        0
     }
 
     /// Shows every parameter and running statistic, one at a time.

@@ -11,6 +11,19 @@ use crate::kernels::simd::product::pitch;
 #[derive(Debug, Default)]
 pub struct Arena(Vec<Vec<f32>>);
 
+/// Which of the `free` lengths to take for `len` values: the shortest that has room.
+pub fn choose(free: impl Iterator<Item = usize>, len: usize) -> Option<usize> {
+    let fitting = free.enumerate().filter(|(_, room)| *room >= len);
+    fitting.min_by_key(|(_, room)| *room).map(|(n, _)| n)
+}
+
+impl Arena {
+    /// In all its buffers.
+    pub fn values(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+}
+
 /// One forward pass.
 pub struct Run<'a> {
     pub isa: Isa,
@@ -28,18 +41,21 @@ impl Run<'_> {
     }
 
     /// `len` values or more, whatever is in them.
-    pub fn buffer(&mut self, len: usize) -> Vec<f32> {
+    pub fn buffer(&mut self, len: usize) -> Result<Vec<f32>> {
         let free = &mut self.arena.0;
-        let fitting = free.iter().enumerate().filter(|(_, buffer)| buffer.len() >= len);
-        match fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(n, _)| n) {
-            Some(n) => free.swap_remove(n),
-            None => vec![0.0; len],
+        if let Some(n) = choose(free.iter().map(Vec::len), len) {
+            return Ok(free.swap_remove(n));
         }
+        let mut buffer = Vec::new();
+        let lacking = |_| Error::OutOfMemory(format!("no memory for a map of {} MiB", len >> 18));
+        buffer.try_reserve_exact(len).map_err(lacking)?;
+        buffer.resize(len, 0.0);
+        Ok(buffer)
     }
 
     /// A map of which nothing is known yet.
-    pub fn feature(&mut self, size: [usize; 2], channels: usize) -> Feature {
-        Feature { values: self.buffer(size[0] * size[1] * pitch(channels)), size, channels }
+    pub fn feature(&mut self, size: [usize; 2], channels: usize) -> Result<Feature> {
+        Ok(Feature { values: self.buffer(size[0] * size[1] * pitch(channels))?, size, channels })
     }
 
     /// Takes a buffer back.

@@ -50,7 +50,7 @@ impl Decoder {
         for block in &self.blocks {
             run.check()?;
             let skip = skips.next();
-            let mut joined = run.feature(x.size.map(|side| 2 * side), block.inputs.len());
+            let mut joined = run.feature(x.size.map(|side| 2 * side), block.inputs.len())?;
             let (size, pitch) = (joined.size, joined.pitch());
             upsample(run.isa, x.map(), skip.as_ref().map(Feature::map), size, &mut joined.values, pitch);
             run.free(x.values);

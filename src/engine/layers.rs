@@ -121,9 +121,15 @@ pub enum Convolution {
 }
 
 /// Channels from which on transforms pay.
-const WINOGRAD_CHANNELS: usize = 16;
+pub const WINOGRAD_CHANNELS: usize = 16;
 /// Tiles of 4 x 4 that a map must have: each brings 36 matrices of weights into the cache.
 const LARGE_TILES: usize = 28;
+
+/// Sides of the tiles for maps of `size`.
+pub fn tile(size: [usize; 2]) -> usize {
+    let tiles = size.map(|side| side.div_ceil(4)).iter().product::<usize>();
+    if tiles >= LARGE_TILES { 4 } else { 2 }
+}
 
 impl Convolution {
     /// `size` is that of the maps to come, as far as is known.
@@ -132,14 +138,18 @@ impl Convolution {
         let channels: usize = inputs.channels.iter().sum();
         let area = side * side;
         if *side == 3 && stride == 1 && channels.min(*outputs) >= WINOGRAD_CHANNELS {
-            let tiles = size.map(|side| side.div_ceil(4)).iter().product::<usize>();
-            let tile = if tiles >= LARGE_TILES { 4 } else { 2 };
-            return Convolution::Tiles(Winograd::new(isa, tile, [inputs.len(), *outputs], bias, |place, output| {
-                inputs.channel(place).map_or([0.0; 9], |channel| {
-                    let kernel = &values[(output * channels + channel) * 9..][..9];
-                    std::array::from_fn(|n| kernel[n])
-                })
-            }));
+            return Convolution::Tiles(Winograd::new(
+                isa,
+                tile(size),
+                [inputs.len(), *outputs],
+                bias,
+                |place, output| {
+                    inputs.channel(place).map_or([0.0; 9], |channel| {
+                        let kernel = &values[(output * channels + channel) * 9..][..9];
+                        std::array::from_fn(|n| kernel[n])
+                    })
+                },
+            ));
         }
         let packed = Packed::new(isa, [area, inputs.len(), *outputs], bias, |row, output| {
             let (tap, place) = (row / inputs.len(), row % inputs.len());
@@ -188,14 +198,14 @@ impl Convolution {
         let (size, channels) = (x.size, self.outputs());
         let (packed, side, stride) = match self {
             Convolution::Tiles(winograd) => {
-                let mut out = run.feature(size, channels);
+                let mut out = run.feature(size, channels)?;
                 let pitch = out.pitch();
                 winograd.convolve(x, &mut out.values, pitch, activation);
                 return Ok(out);
             }
             Convolution::Direct { packed, side, stride } => (packed, *side, *stride),
         };
-        let mut out = run.feature(size.map(|side| side.div_ceil(stride)), channels);
+        let mut out = run.feature(size.map(|side| side.div_ceil(stride)), channels)?;
         let left = if side == 1 && stride == 1 {
             Left::Rows { values: x.values, rows: size[0] * size[1], pitch: x.pitch }
         } else {
@@ -239,7 +249,7 @@ impl LayerNorm {
 
     pub fn forward(&self, run: &mut Run, x: &Feature) -> Result<Feature> {
         run.check()?;
-        let mut out = run.feature(x.size, x.channels);
+        let mut out = run.feature(x.size, x.channels)?;
         let [weight, bias] = &self.0;
         layer_norm(run.isa, &x.values, x.pixels(), 1e-6, weight, bias, &mut out.values);
         Ok(out)
@@ -261,7 +271,7 @@ impl Linear {
 
     pub fn forward(&self, run: &mut Run, x: &Feature, activation: Activation) -> Result<Feature> {
         run.check()?;
-        let mut out = run.feature(x.size, self.0.columns());
+        let mut out = run.feature(x.size, self.0.columns())?;
         self.write(x, &mut out, false, activation);
         Ok(out)
     }

@@ -5,6 +5,7 @@
 mod arena;
 mod decoder;
 mod layers;
+mod plan;
 mod stem;
 mod transformer;
 
@@ -16,6 +17,8 @@ use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::{Map, interleave, taps};
 use crate::kernels::simd::product::{Activation, Left, Packed, Windows, multiply, pitch};
 use crate::network::{Architecture, PATCH};
+
+pub use plan::{pass_bytes, thread_bytes, weight_bytes};
 
 use arena::{Arena, Run};
 use decoder::Decoder;
@@ -108,6 +111,12 @@ impl Engine {
         result
     }
 
+    /// Bytes that wait for the next pass.
+    pub fn kept_bytes(&self) -> u64 {
+        let arenas = self.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        arenas.iter().map(|arena| 4 * arena.values() as u64).sum()
+    }
+
     fn pass(
         &self,
         run: &mut Run,
@@ -119,7 +128,7 @@ impl Engine {
         let padded = size.map(|side| side.next_multiple_of(PATCH));
         let grid = padded.map(|side| side / PATCH);
         let count = grid[0] * grid[1];
-        let mut tokens = run.feature([images * count, 1], self.hidden);
+        let mut tokens = run.feature([images * count, 1], self.hidden)?;
         let apart = pitch(self.hidden);
         let positions = self.positions(grid);
         let mut skips = Vec::with_capacity(images);
@@ -166,7 +175,7 @@ impl Engine {
                 Ok(skips)
             }
             None => {
-                let mut values = run.buffer(padded[0] * padded[1] * self.channels);
+                let mut values = run.buffer(padded[0] * padded[1] * self.channels)?;
                 interleave(planes, size, self.channels, [0; 2], padded, &mut values);
                 let windows = Windows {
                     values: &values,

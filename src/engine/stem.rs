@@ -135,9 +135,9 @@ impl Stem {
     ) -> Result<(Feature, Vec<Feature>)> {
         run.check()?;
         let framed = padded.map(|side| side + 6);
-        let mut pixels = run.buffer(framed[0] * framed[1] * self.channels);
+        let mut pixels = run.buffer(framed[0] * framed[1] * self.channels)?;
         interleave(planes, size, self.channels, [3; 2], framed, &mut pixels);
-        let mut root = run.feature(padded.map(|side| side / 2), self.root.columns());
+        let mut root = run.feature(padded.map(|side| side / 2), self.root.columns())?;
         let windows = Windows {
             values: &pixels,
             size: framed,
@@ -151,7 +151,7 @@ impl Stem {
         multiply(&Left::Windows(windows), &self.root, &mut root.values, pitch, false, Activation::None);
         run.free(pixels);
         normalize(run, &mut root, &self.norm, Shortcut::None);
-        let mut x = run.feature(root.size.map(|side| (side - 3) / 2 + 1), root.channels);
+        let mut x = run.feature(root.size.map(|side| (side - 3) / 2 + 1), root.channels)?;
         pool(run.isa, &root.values, root.size, root.channels, pitch, &mut x.values);
         let mut kept = vec![root];
         for (index, block) in self.blocks.iter().enumerate() {

@@ -79,7 +79,7 @@ impl Layer {
         run.check()?;
         let tokens = x.size[0] * x.size[1] / images;
         let heads = Heads { rows: &inputs.values, tokens, heads: self.heads, width: self.width, pitch: inputs.pitch() };
-        let mut mixed = run.feature(x.size, self.heads * self.width);
+        let mut mixed = run.feature(x.size, self.heads * self.width)?;
         let apart = pitch(mixed.channels);
         attend(run.isa, heads, images, &mut mixed.values, apart);
         run.free(inputs.values);

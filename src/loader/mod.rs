@@ -65,7 +65,7 @@ struct Inner {
 }
 
 /// Batches that are ready before they are asked for.
-const AHEAD: usize = 3;
+pub const AHEAD: usize = 3;
 
 impl Loader {
     /// Prepares each case once, to know its slices; keeps at most `memory` bytes of them.

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Classified, Network};
 use crate::control::Cancel;
-use crate::engine::Engine;
+use crate::engine::{Engine, pass_bytes, weight_bytes};
 use crate::error::{Error, Result};
 use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::Map;
 use crate::kernels::simd::parallel;
+use crate::memory;
 use crate::network::Architecture;
 use crate::receipt::digest;
 use crate::weights::{Checkpoint, parameters};
@@ -76,6 +77,12 @@ impl Origin {
     }
 }
 
+/// Refuses weights that do not fit into the memory there is.
+fn check_room(architecture: &Architecture) -> Result<()> {
+    let bytes = weight_bytes(architecture, Isa::fastest());
+    memory::check("loading the model", bytes, "free some memory, raise the limit or take a smaller model")
+}
+
 fn sum(values: &[f32]) -> u32 {
     crc32fast::hash(bytemuck::cast_slice(values))
 }
@@ -88,6 +95,7 @@ impl OnCpu {
         compat: bool,
         digests: &mut digest::Weights,
     ) -> Result<Self> {
+        check_room(&architecture)?;
         let (origin, engine) = Origin::of_file(checkpoint, &architecture, compat, digests, |read| {
             Engine::new(&architecture, Isa::fastest(), read)
         })?;
@@ -115,6 +123,7 @@ impl OnCpu {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
+        check_room(&self.architecture)?;
         let read = |name: &str, _: &[usize]| self.origin.read(name, &self.architecture);
         let engine = Engine::new(&self.architecture, Isa::fastest(), read)?;
         Ok(self.engine.get_or_init(|| engine))
@@ -163,6 +172,15 @@ impl Network for OnCpu {
 
     fn instructions(&self) -> Result<Option<&'static str>> {
         Ok(Some(self.engine()?.isa().name()))
+    }
+
+    fn pass_bytes(&self, images: usize, size: [usize; 2]) -> u64 {
+        let (architecture, isa) = (&self.architecture, Isa::fastest());
+        let maps = pass_bytes(architecture, isa, images, size);
+        match self.engine.get() {
+            Some(engine) => maps.saturating_sub(engine.kept_bytes()),
+            None => maps + weight_bytes(architecture, isa),
+        }
     }
 
     fn visit(&self, show: &mut dyn FnMut(&str, &[f32]) -> Result<()>) -> Result<()> {

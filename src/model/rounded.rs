@@ -52,6 +52,10 @@ impl Network for Rounded {
         self.network.compiles(shape)
     }
 
+    fn pass_bytes(&self, images: usize, size: [usize; 2]) -> u64 {
+        self.network.pass_bytes(images, size)
+    }
+
     fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
         self.network.logits(pixels, shape)
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::memory::{self, Data};
 use super::plan;
 use super::settings::{LossSettings, OptimizerSettings, Preset, Recipe, Schedule};
 use crate::augment::Augmentation;
@@ -105,6 +106,8 @@ pub struct Run {
     pub checkpoint_minutes: f64,
     /// Bytes.
     pub cache: u64,
+    /// Bytes at the peak of a process that does nothing but this run on a CPU.
+    pub planned_bytes: u64,
     pub precision: Precision,
     /// What makes the run again, for its report.
     pub command: String,
@@ -208,14 +211,19 @@ impl TrainConfig {
         architecture.dropout = recipe.dropout;
         let cache = self.cache << 20;
         let recipe = plan::spread(recipe, devices.all().len());
-        let recipe = match devices.memory_bytes() {
-            // The data are in main memory, a GPU's step is not.
-            Some(memory) if self.batch.is_none() => {
-                let data = if devices.are_gpus() { 0 } else { cache.min(memory / 4) };
-                plan::batch(recipe, &architecture, memory / 4 * 3 - data, devices.are_gpus())?
-            }
-            _ => recipe,
+        let gpu = if devices.are_gpus() { devices.memory_bytes() } else { None };
+        let scored = parts.validation.iter().map(|&case| &cases[case]);
+        let data = Data::new(&seen, seen.iter().copied().chain(scored), cache, !parts.validation.is_empty());
+        let recipe = if self.batch.is_none() && (gpu.is_some() || !devices.are_gpus()) {
+            memory::batch(recipe, &architecture, &data, gpu)?
+        } else {
+            recipe
         };
+        let planned_bytes = memory::peak_bytes(&architecture, &recipe, &data);
+        if !devices.are_gpus() {
+            log::info!("memory: about {} MiB at the peak", planned_bytes >> 20);
+            memory::check_room(planned_bytes)?;
+        }
         let model = ModelConfig {
             name: Some(self.name.clone().unwrap_or_else(|| format!("TransUNet {}", dataset.name))),
             input,
@@ -238,6 +246,7 @@ impl TrainConfig {
             validations: self.validations,
             checkpoint_minutes: self.checkpoint_minutes,
             cache,
+            planned_bytes,
             precision: self.precision,
             command: String::new(),
         })

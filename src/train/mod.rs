@@ -6,6 +6,7 @@ pub mod finish;
 pub mod learner;
 pub mod loss;
 pub mod loss_scale;
+pub mod memory;
 pub mod optimizer;
 pub mod pass;
 pub mod plan;

@@ -88,6 +88,8 @@ pub struct Buffer {
 impl Buffer {
     /// Zeros where the memory is new, else as it was left.
     fn find(len: usize) -> (Buffer, bool) {
+        #[cfg(test)]
+        MADE.set(MADE.get() + len);
         let found = if len < LEAST { None } else { kept().take(len) };
         let used = found.is_some();
         let memory = found.unwrap_or_else(|| vec![0.0; len + LINE - 1]);
@@ -143,6 +145,17 @@ impl From<&[f32]> for Buffer {
         parallel::chunks(&mut buffer, STRETCH, |n, out| out.copy_from_slice(&values[n * STRETCH..][..out.len()]));
         buffer
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static MADE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Values of all buffers that this thread has asked for.
+#[cfg(test)]
+pub(crate) fn made() -> usize {
+    MADE.get()
 }
 
 #[cfg(test)]

@@ -83,6 +83,14 @@ impl Winograd {
         self.outputs
     }
 
+    /// Values of transformed tiles that a thread holds at once for maps of `size`.
+    pub fn scratch(isa: Isa, side: usize, channels: [usize; 2], size: [usize; 2]) -> usize {
+        let places = (side + 2) * (side + 2);
+        let tiles: usize = size.map(|length| length.div_ceil(side)).iter().product();
+        let weights = places * channels[0] * channels[1].next_multiple_of(isa.lanes());
+        scratch(places, tiles.div_ceil(parts(isa, weights, channels, places, tiles)), channels)
+    }
+
     /// `activation(convolution(x) + bias)`; pixels of `out`, of the same size, are `apart` apart.
     pub fn convolve(&self, x: Map, out: &mut [f32], apart: usize, activation: Activation) {
         let [height, width] = x.size;
@@ -92,37 +100,29 @@ impl Winograd {
         let places = (self.side + 2) * (self.side + 2);
         let across = width.div_ceil(self.side);
         let tiles = height.div_ceil(self.side) * across;
-        let (of_inputs, of_outputs) = (pitch(self.inputs), pitch(self.outputs));
-        let bytes = 4 * places * (of_inputs + of_outputs);
-        let zeros = vec![0.0; of_inputs];
+        let zeros = vec![0.0; pitch(self.inputs)];
         let out = Shared::of(out);
         let call = Call { of: self, x, out, apart, across, activation, zeros: &zeros };
         let panels = padded.div_ceil(2 * self.isa.lanes());
-        let rows = self.isa.rows();
+        let channels = [self.inputs, self.outputs];
+        let parts = parts(self.isa, self.values.len(), channels, places, tiles);
         if 4 * self.values.len() <= SMALL {
-            let block = ((OWN / bytes) / rows).clamp(1, 4) * rows;
-            let tasks = tiles.div_ceil(block);
-            parallel::each(tasks, |task| {
-                let tiles = task * tiles / tasks..(task + 1) * tiles / tasks;
-                with_scratch(
-                    places * (matrix(tiles.len(), self.inputs) + matrix(tiles.len(), self.outputs)),
-                    |scratch| {
-                        let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
-                        self.isa.run(Spread { steps, tiles: tiles.clone(), first: tiles.start });
-                        for place in 0..places {
-                            self.isa.run(Multiply { steps, place, panels: 0..panels });
-                        }
-                        self.isa.run(Gather { steps, tiles: tiles.clone(), first: tiles.start });
-                    },
-                );
+            parallel::each(parts, |part| {
+                let tiles = part * tiles / parts..(part + 1) * tiles / parts;
+                with_scratch(scratch(places, tiles.len(), channels), |scratch| {
+                    let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
+                    self.isa.run(Spread { steps, tiles: tiles.clone(), first: tiles.start });
+                    for place in 0..places {
+                        self.isa.run(Multiply { steps, place, panels: 0..panels });
+                    }
+                    self.isa.run(Gather { steps, tiles: tiles.clone(), first: tiles.start });
+                });
             });
             return;
         }
-        let most = (TOGETHER / bytes / rows).max(4) * rows;
-        let blocks = tiles.div_ceil(most);
-        for block in 0..blocks {
-            let tiles = block * tiles / blocks..(block + 1) * tiles / blocks;
-            with_scratch(places * (matrix(tiles.len(), self.inputs) + matrix(tiles.len(), self.outputs)), |scratch| {
+        for part in 0..parts {
+            let tiles = part * tiles / parts..(part + 1) * tiles / parts;
+            with_scratch(scratch(places, tiles.len(), channels), |scratch| {
                 let steps = Steps { call, scratch: Shared::of(scratch), count: tiles.len() };
                 parallel::each(tiles.len(), |n| {
                     let tile = tiles.start + n;
@@ -142,6 +142,20 @@ impl Winograd {
             });
         }
     }
+}
+
+/// Into how many parts so many tiles are divided: those that a thread, or all together where `weights` are many, hold
+/// transformed at once.
+fn parts(isa: Isa, weights: usize, channels: [usize; 2], places: usize, tiles: usize) -> usize {
+    let bytes = 4 * places * channels.map(pitch).iter().sum::<usize>();
+    let rows = isa.rows();
+    let block = if 4 * weights <= SMALL { (OWN / bytes / rows).clamp(1, 4) } else { (TOGETHER / bytes / rows).max(4) };
+    tiles.div_ceil(block * rows)
+}
+
+/// Values of the transformed inputs and the products of so many tiles.
+fn scratch(places: usize, tiles: usize, channels: [usize; 2]) -> usize {
+    places * channels.map(|channels| matrix(tiles, channels)).iter().sum::<usize>()
 }
 
 /// Calls `store(place, values)` with the transformed values of the 3x3 `kernel` of each of some outputs.
