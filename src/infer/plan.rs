@@ -48,7 +48,9 @@ fn beside_bytes(
     let [height, width] = canvas(config, volume)?;
     let plane = (height * width) as u64;
     let classes = if probabilities { config.architecture.classes as u64 } else { 0 };
-    let batches = BATCHES * batch as u64 * plane * (4 * (2 * config.input.context as u64 + 1) + 1 + 4 * classes);
+    let slices = framed(&config.input, volume.geometry())?.slices() as u64;
+    let under_way = (BATCHES * batch as u64).min(slices);
+    let batches = under_way * plane * (4 * (2 * config.input.context as u64 + 1) + 1 + 4 * classes);
     let voxels = volume.geometry().len() as u64;
     // Where the network's slices lie across, all voxels and labels are at hand.
     let across = if View::slices_read_first(&config.input, volume)? > 0 { 5 * voxels } else { 0 };

@@ -119,7 +119,9 @@ fn step_bytes(architecture: &Architecture, recipe: &Recipe) -> u64 {
     let scores = (2 * architecture.layers * architecture.heads * tokens) as f64 / (PATCH * PATCH) as f64;
     let outputs = 4.0 * ON_CPU * (values_per_pixel(architecture) - scores) * (pixels * recipe.batch) as f64;
     let waiting = (AHEAD + 2) * recipe.batch * pixels * (4 * architecture.channels + 1);
-    weight_bytes(architecture) + outputs as u64 + waiting as u64
+    // Gradients of several passes: their sum so far, the next, and the sum of both.
+    let gradients = if recipe.accumulate > 1 { 3 } else { 1 };
+    gradients * weight_bytes(architecture) + outputs as u64 + waiting as u64
 }
 
 /// What a validation takes besides: the weights to save, the engine and a pass of it, a case.
