@@ -1,6 +1,8 @@
 //! The command as a person or a script meets it: its words, its exit codes, its files.
 
 mod common;
+#[path = "cli/private.rs"]
+mod private;
 #[path = "cli/verify.rs"]
 mod verify;
 

@@ -206,11 +206,10 @@ fn learned(device: &Devices, of: &Architecture, recipe: &Recipe) -> ([Step; 2], 
     ([one, two], all)
 }
 
-/// With all that a recipe can ask for: stages with a loss, an ignored label, weights of classes, both kinds of dropout,
-/// clipping, averages.
-fn training_is_the_cpus(of: &Architecture, optimizer: OptimizerSettings) {
+/// With all that a recipe can ask for: stages with a loss, an ignored label, both kinds of dropout, clipping, averages.
+fn training_is_the_cpus(of: &Architecture, optimizer: OptimizerSettings, class_weights: Option<Vec<f64>>) {
     let recipe = Recipe {
-        loss: LossSettings { ignore: Some(2), class_weights: Some(vec![0.5, 2.0, 1.0]), ..LossSettings::default() },
+        loss: LossSettings { ignore: Some(2), class_weights, ..LossSettings::default() },
         optimizer,
         schedule: Schedule::Constant,
         drop_path: 0.2,
@@ -240,14 +239,15 @@ fn training_is_the_cpus(of: &Architecture, optimizer: OptimizerSettings) {
 #[test]
 #[ignore = "for a process that the_software_driver starts"]
 fn training_a_hybrid_with_sgd_is_the_cpus() {
-    training_is_the_cpus(&hybrid(), OptimizerSettings::Sgd { rate: 0.1, momentum: 0.9, weight_decay: 1e-4 });
+    let sgd = OptimizerSettings::Sgd { rate: 0.1, momentum: 0.9, weight_decay: 1e-4 };
+    training_is_the_cpus(&hybrid(), sgd, Some(vec![0.5, 2.0, 1.0]));
 }
 
 #[test]
 #[ignore = "for a process that the_software_driver starts"]
 fn training_a_transformer_with_adamw_is_the_cpus() {
     let of = Architecture { stem: None, skips: 0, ..hybrid() };
-    training_is_the_cpus(&of, Preset::Tiny.recipe().optimizer);
+    training_is_the_cpus(&of, Preset::Tiny.recipe().optimizer, None);
 }
 
 #[test]

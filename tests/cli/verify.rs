@@ -150,7 +150,7 @@ fn every_result_is_made_again_the_same() {
 }
 
 /// Images of the demo, each changed by `edit(number, image)`.
-fn edited_series(folder: &str, edit: impl Fn(i32, &mut DefaultDicomObject)) {
+pub fn edited_series(folder: &str, edit: impl Fn(i32, &mut DefaultDicomObject)) {
     fs::create_dir(folder).unwrap();
     for k in 1..=32 {
         let name = format!("slice-{k:03}.dcm");
@@ -160,7 +160,7 @@ fn edited_series(folder: &str, edit: impl Fn(i32, &mut DefaultDicomObject)) {
     }
 }
 
-fn put(image: &mut DefaultDicomObject, tag: Tag, vr: VR, value: &str) {
+pub fn put(image: &mut DefaultDicomObject, tag: Tag, vr: VR, value: &str) {
     image.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
 }
 
