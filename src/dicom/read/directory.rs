@@ -2,11 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use dicom::dictionary_std::{tags, uids};
-use dicom::object::OpenFileOptions;
 
 use super::file::DicomFile;
 use crate::dicom::lookup::{items, text, whole};
@@ -29,16 +27,7 @@ pub(super) fn files(path: &Path) -> Result<Option<Vec<Listed>>> {
         return Ok(None);
     }
     let refuse = |reason: String| Error::DicomParse(format!("{}: {reason}", path.display()));
-    let size = fs::metadata(path).map_err(|source| Error::io(path, "open", source))?.len();
-    if size > LARGEST {
-        return Err(refuse(format!("a DICOMDIR of {size} bytes, expected at most {LARGEST}")));
-    }
-    let parsed = catch_unwind(AssertUnwindSafe(|| OpenFileOptions::new().open_file(path)));
-    let object = match parsed {
-        Ok(Ok(object)) => object,
-        Ok(Err(error)) => return Err(refuse(format!("cannot read the DICOMDIR: {}", super::file::causes(&error)))),
-        Err(_) => return Err(refuse("the DICOMDIR is corrupt".into())),
-    };
+    let object = DicomFile::whole(path, LARGEST)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut files = Vec::new();
     let mut series_uid = None;

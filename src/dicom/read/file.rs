@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -66,6 +67,8 @@ pub(in crate::dicom) struct PixelSpan {
 pub(in crate::dicom) struct Elements {
     pub values: BTreeMap<Tag, Vec<u8>>,
     pub pixels: Option<PixelSpan>,
+    /// Offset of the first byte that was not looked at: of the pixels, or of the end.
+    pub end: u64,
 }
 
 /// An open file; after [`DicomFile::walk`] the next byte is the first of the pixel data's value.
@@ -172,6 +175,7 @@ impl DicomFile {
                 Err(error) => {
                     let at_end = matches!(self.bytes, Bytes::Inflated(_)) || self.position == self.size;
                     if open.is_empty() && at_end && is_end(&error) {
+                        into.end = element;
                         return Ok(());
                     }
                     return Err(self.broken(&format!("the element at byte {element} of the data set"), &error));
@@ -183,6 +187,7 @@ impl DicomFile {
                 if tag == tags::PIXEL_DATA {
                     into.pixels = Some(PixelSpan { element, value: self.position, length, vr });
                 }
+                into.end = element;
                 return Ok(());
             }
             if let Some(length) = length
@@ -231,15 +236,39 @@ impl DicomFile {
         }
     }
 
-    /// The first `end` bytes of the data set, or all if there are fewer, of a file that was just opened and passed
-    /// [`DicomFile::walk`] before.
-    pub fn into_data_set(self, end: u64) -> Result<InMemDicomObject> {
+    /// All that lies before the pixels in the file at `path`, of at most `most` bytes. It is walked first: that refuses what
+    /// the parser would trust, such as nesting that takes all of the stack.
+    pub fn whole(path: &Path, most: u64) -> Result<InMemDicomObject> {
+        let open = || {
+            let gone = || Error::DicomParse(format!("{}: not a DICOM file any more", path.display()));
+            DicomFile::open(path)?.ok_or_else(gone)
+        };
+        let mut file = open()?;
+        if file.file_size > most {
+            let text = format!("{}: {} bytes, expected at most {most}", path.display(), file.file_size);
+            return Err(Error::DicomUnsupported(text));
+        }
+        let mut walked = Elements::default();
+        file.walk(&[], &mut walked)?;
+        open()?.parsed(walked.end.min(most))
+    }
+
+    /// As [`DicomFile::into_data_set`]; an error where the parser panics on what the walk let pass.
+    pub fn parsed(self, end: u64) -> Result<InMemDicomObject> {
+        let path = self.path.clone();
+        catch_unwind(AssertUnwindSafe(|| self.into_data_set(end)))
+            .unwrap_or_else(|_| Err(Error::DicomParse(format!("{}: the data set is corrupt", path.display()))))
+    }
+
+    /// The first `end` bytes of the data set of a file that was just opened and walked that far before.
+    fn into_data_set(self, end: u64) -> Result<InMemDicomObject> {
         let inflated = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN);
         let plain = match self.bytes {
             Bytes::Inflated(_) => inflated.unwrap_or(self.syntax),
             Bytes::Plain(_) => self.syntax,
         };
-        let (object, unknown) = texts::data_set(BufReader::new(self.bytes.take(end)), plain)
+        let most = end.min(self.size);
+        let (object, unknown) = texts::data_set(BufReader::new(self.bytes.take(end)), most, plain)
             .map_err(|error| parse_error(&self.path, "the data set", &*error))?;
         if !unknown.is_empty() {
             let tags: Vec<String> = unknown.iter().map(Tag::to_string).collect();

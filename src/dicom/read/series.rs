@@ -1,6 +1,5 @@
 //! A validated series: its slices ordered along their normal, on one grid.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use dicom::object::InMemDicomObject;
@@ -205,7 +204,7 @@ pub(super) fn complete(slices: &[Slice]) -> Result<()> {
     Ok(())
 }
 
-/// The data set before the pixels. The parser may panic on what the walk let pass.
+/// The data set before the pixels.
 pub(in crate::dicom) fn data_set(header: &Header) -> Result<InMemDicomObject> {
     let path = &header.path;
     let broken = |reason: &str| Error::DicomParse(format!("{}: {reason}", path.display()));
@@ -213,6 +212,5 @@ pub(in crate::dicom) fn data_set(header: &Header) -> Result<InMemDicomObject> {
         return Err(broken("no PixelData (7FE0,0010)"));
     };
     let file = DicomFile::open(path)?.ok_or_else(|| broken("not a DICOM file any more"))?;
-    catch_unwind(AssertUnwindSafe(|| file.into_data_set(pixels.element)))
-        .unwrap_or_else(|_| Err(broken("the data set is corrupt")))
+    file.parsed(pixels.element)
 }

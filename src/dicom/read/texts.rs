@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, Write};
 
-use dicom::core::header::{DataElementHeader, Header as _, SequenceItemHeader};
+use dicom::core::header::{DataElementHeader, HasLength as _, Header as _, SequenceItemHeader};
 use dicom::core::value::{PrimitiveValue, Value};
 use dicom::core::{DataElement, Tag, VR};
 use dicom::dictionary_std::tags;
@@ -17,13 +17,15 @@ use dicom::parser::stateful::decode::{self, StatefulDecode};
 
 use super::charset::{Charset, UNKNOWN};
 
-/// The data set that `source` holds, and which of its texts are not all of the character set that is stated for them.
+/// The data set that `source` holds in at most `most` bytes, and which of its texts are not all of the character set that is
+/// stated for them.
 pub(super) fn data_set(
     source: impl Read,
+    most: u64,
     syntax: &TransferSyntax,
 ) -> Result<(InMemDicomObject, BTreeSet<Tag>), Box<dyn std::error::Error>> {
     let decoder = StatefulDecoder::new_with_ts(source, syntax, 0)?;
-    let mut object = InMemDicomObject::read_dataset(Undecoded(decoder))?;
+    let mut object = InMemDicomObject::read_dataset(Undecoded { decoder, most })?;
     let mut unknown = BTreeSet::new();
     decode_texts(&mut object, &Charset::new(""), &mut unknown);
     Ok((object, unknown))
@@ -74,57 +76,83 @@ fn decode_texts(object: &mut InMemDicomObject, around: &Charset, unknown: &mut B
     }
 }
 
-/// Reads as the decoder within, but leaves texts as bytes.
-struct Undecoded<D>(D);
+/// Reads as the decoder within, but leaves texts as bytes, and refuses values that claim more bytes than there are: the
+/// decoder takes memory for all of them before it reads any.
+struct Undecoded<D> {
+    decoder: D,
+    /// Bytes of the whole data set.
+    most: u64,
+}
+
+impl<D: StatefulDecode> Undecoded<D> {
+    /// Whether a value of `length` bytes can follow.
+    fn fits(&self, length: u32) -> decode::Result<()> {
+        let rest = self.most.saturating_sub(self.decoder.position());
+        if u64::from(length) > rest { Err(decode::Error::AllocateValueData { len: length }) } else { Ok(()) }
+    }
+
+    fn value_fits(&self, header: &DataElementHeader) -> decode::Result<()> {
+        header.length().get().map_or(Ok(()), |length| self.fits(length))
+    }
+}
 
 impl<D: StatefulDecode> StatefulDecode for Undecoded<D> {
     type Reader = D::Reader;
 
     fn read_value(&mut self, header: &DataElementHeader) -> decode::Result<PrimitiveValue> {
-        if is_text(header.vr()) { self.0.read_value_bytes(header) } else { self.0.read_value(header) }
+        self.value_fits(header)?;
+        if is_text(header.vr()) { self.decoder.read_value_bytes(header) } else { self.decoder.read_value(header) }
     }
 
     fn read_value_preserved(&mut self, header: &DataElementHeader) -> decode::Result<PrimitiveValue> {
-        if is_text(header.vr()) { self.0.read_value_bytes(header) } else { self.0.read_value_preserved(header) }
+        self.value_fits(header)?;
+        if is_text(header.vr()) {
+            self.decoder.read_value_bytes(header)
+        } else {
+            self.decoder.read_value_preserved(header)
+        }
     }
 
     fn read_value_bytes(&mut self, header: &DataElementHeader) -> decode::Result<PrimitiveValue> {
-        self.0.read_value_bytes(header)
+        self.value_fits(header)?;
+        self.decoder.read_value_bytes(header)
     }
 
     fn decode_header(&mut self) -> decode::Result<DataElementHeader> {
-        self.0.decode_header()
+        self.decoder.decode_header()
     }
 
     fn decode_item_header(&mut self) -> decode::Result<SequenceItemHeader> {
-        self.0.decode_item_header()
+        self.decoder.decode_item_header()
     }
 
     fn read_to_vec(&mut self, length: u32, vec: &mut Vec<u8>) -> decode::Result<()> {
-        self.0.read_to_vec(length, vec)
+        self.fits(length)?;
+        self.decoder.read_to_vec(length, vec)
     }
 
     fn read_u32_to_vec(&mut self, length: u32, vec: &mut Vec<u32>) -> decode::Result<()> {
-        self.0.read_u32_to_vec(length, vec)
+        self.fits(length)?;
+        self.decoder.read_u32_to_vec(length, vec)
     }
 
     fn read_to<W: Write>(&mut self, length: u32, out: W) -> decode::Result<()> {
-        self.0.read_to(length, out)
+        self.decoder.read_to(length, out)
     }
 
     fn skip_bytes(&mut self, length: u32) -> decode::Result<()> {
-        self.0.skip_bytes(length)
+        self.decoder.skip_bytes(length)
     }
 
     fn seek(&mut self, position: u64) -> decode::Result<()>
     where
         Self::Reader: Seek,
     {
-        self.0.seek(position)
+        self.decoder.seek(position)
     }
 
     fn position(&self) -> u64 {
-        self.0.position()
+        self.decoder.position()
     }
 }
 
@@ -167,7 +195,7 @@ mod tests {
         ]
         .concat();
         let syntax = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN).unwrap();
-        let (object, unknown) = data_set(&bytes[..], syntax).unwrap();
+        let (object, unknown) = data_set(&bytes[..], bytes.len() as u64, syntax).unwrap();
         assert!(unknown.is_empty());
         let values = |tag| object.get(tag).unwrap().value().to_multi_str().unwrap().into_owned();
         assert_eq!(values(tags::STUDY_DESCRIPTION), ["ä", "ö", ""]);

@@ -4,7 +4,6 @@
 //! Contours stay points in the patient until [`Structures::read`] fills them on a grid.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use dicom::core::{Tag, VR};
@@ -64,7 +63,7 @@ enum Shape {
 impl Structures {
     pub fn open(path: &Path) -> Result<Self> {
         Header::of_object(path, Header::is_structure_set, "an RT Structure Set")?;
-        Structures::of(path, &whole_data_set(path)?).map_err(|e| e.at(path.display()))
+        Structures::of(path, &DicomFile::whole(path, MOST_BYTES)?).map_err(|e| e.at(path.display()))
     }
 
     fn of(path: &Path, object: &InMemDicomObject) -> Result<Self> {
@@ -245,16 +244,4 @@ fn references(object: &InMemDicomObject) -> (Vec<String>, Vec<String>) {
         images.filter_map(|image| text(image, tags::REFERENCED_SOP_INSTANCE_UID)).collect();
     let series: BTreeSet<String> = series.iter().filter_map(|one| text(one, tags::SERIES_INSTANCE_UID)).collect();
     (series.into_iter().collect(), instances.into_iter().collect())
-}
-
-/// All of a file without pixels that passed the walk of its header. The parser may panic on what the walk let pass.
-fn whole_data_set(path: &Path) -> Result<InMemDicomObject> {
-    let broken = |reason: &str| Error::DicomParse(format!("{}: {reason}", path.display()));
-    let file = DicomFile::open(path)?.ok_or_else(|| broken("not a DICOM file any more"))?;
-    if file.file_size > MOST_BYTES {
-        let text = format!("{}: {} bytes, expected at most {MOST_BYTES}", path.display(), file.file_size);
-        return Err(Error::DicomUnsupported(text));
-    }
-    catch_unwind(AssertUnwindSafe(|| file.into_data_set(MOST_BYTES)))
-        .unwrap_or_else(|_| Err(broken("the data set is corrupt")))
 }
