@@ -20,11 +20,12 @@ impl Seg {
     /// grid, and none where it lies outside of it.
     pub fn read_nearest(&self, grid: &Geometry, claims: impl Into<Claims>) -> Result<Vec<u8>> {
         let own = common_grid(&[self])?;
-        Ok(nearest(&own, &self.read(&own, claims)?, grid))
+        // Few frames may lie far apart: only their slices take memory.
+        Ok(nearest(&own, &self.slices(&own, &claims.into())?, grid))
     }
 }
 
-fn nearest(own: &Geometry, labels: &[u8], grid: &Geometry) -> Vec<u8> {
+fn nearest(own: &Geometry, labels: &BTreeMap<usize, Vec<u8>>, grid: &Geometry) -> Vec<u8> {
     let [columns, rows, slices] = grid.size;
     let index = |i: usize, j: usize, k: usize| own.index(grid.position([i as f64, j as f64, k as f64]));
     let step = sub(index(1, 0, 0), index(0, 0, 0));
@@ -36,7 +37,7 @@ fn nearest(own: &Geometry, labels: &[u8], grid: &Geometry) -> Vec<u8> {
             let at: Vec3 = std::array::from_fn(|axis| (first[axis] + i as f64 * step[axis] + 0.5).floor());
             let within = (0..3).all(|axis| at[axis] >= 0.0 && at[axis] < own.size[axis] as f64);
             let [i, j, k] = at.map(|n| n as usize);
-            if within { labels[(k * own.size[1] + j) * own.size[0] + i] } else { 0 }
+            labels.get(&k).filter(|_| within).map_or(0, |slice| slice[j * own.size[0] + i])
         }));
     }
     out

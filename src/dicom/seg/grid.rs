@@ -77,7 +77,11 @@ impl Place {
 
     /// The voxel of pixel (column `i`, row `j`).
     pub fn voxel(&self, i: usize, j: usize) -> [isize; 3] {
-        std::array::from_fn(|n| self.first[n] + i as isize * self.right[n] + j as isize * self.down[n])
+        // A file's position may be anywhere.
+        let along = |step: isize, count: usize| step.saturating_mul(count as isize);
+        std::array::from_fn(|n| {
+            self.first[n].saturating_add(along(self.right[n], i)).saturating_add(along(self.down[n], j))
+        })
     }
 }
 
@@ -117,10 +121,15 @@ pub fn common_grid(segs: &[&Seg]) -> Result<Geometry> {
     let step = plane.between.filter(|step| *step <= smallest * (1.0 + APART));
     let step = step.or(Some(smallest).filter(|step| step.is_finite())).or(plane.between).or(plane.thickness);
     let step = step.ok_or_else(|| refuse(seg, "one frame, and nothing says how thick it is".into()))?;
-    let count = ((highest - lowest) / step).round() as usize + 1;
+    let last = ((highest - lowest) / step).round();
+    if !(0.0..MOST_SLICES as f64).contains(&last) {
+        let text = format!("frames {step:.3} mm apart fill {last} slices, expected at most {MOST_SLICES}");
+        return Err(refuse(seg, text));
+    }
+    let count = last as usize + 1;
     for height in &heights {
         let off = ((height - lowest) / step).round() * step - (height - lowest);
-        if off.abs() > APART * step || count > MOST_SLICES {
+        if off.abs() > APART * step {
             let text = format!("frames {step:.3} mm apart, but one lies {off:.3} mm off that grid");
             return Err(refuse(seg, text));
         }

@@ -1,5 +1,7 @@
 //! Pixels of a DICOM SEG as labels on a grid.
 
+use std::collections::BTreeMap;
+
 use dicom::encoding::{Codec, Endianness};
 
 use super::grid::Place;
@@ -13,15 +15,38 @@ use crate::dicom::read::pixels::items;
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;
 
+/// Puts a pixel's segment into the slice that it lies in.
+type Settle<'a> = dyn FnMut(&mut [u8]) -> Result<()> + 'a;
+
 impl Seg {
     /// Labels `[k, j, i]` on `grid`, which the frames must lie on: segment numbers, 0 where no frame shows a segment.
     ///
     /// A pixel of a FRACTIONAL segmentation counts from half of the maximum on.
     pub fn read(&self, grid: &Geometry, claims: impl Into<Claims>) -> Result<Vec<u8>> {
-        self.on(grid, &claims.into()).map_err(|e| e.at(self.path.display()))
+        let mut all = vec![0; grid.len()];
+        let len = grid.slice_len();
+        self.draw(grid, &claims.into(), |k, settle| settle(&mut all[k * len..][..len]))?;
+        Ok(all)
     }
 
-    fn on(&self, grid: &Geometry, claims: &Claims) -> Result<Vec<u8>> {
+    /// The slices of `grid` that frames lie in, as [`Seg::read`] has them; the others show nothing.
+    pub(in crate::dicom) fn slices(&self, grid: &Geometry, claims: &Claims) -> Result<BTreeMap<usize, Vec<u8>>> {
+        let mut slices: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        self.draw(grid, claims, |k, settle| settle(slices.entry(k).or_insert_with(|| vec![0; grid.slice_len()])))?;
+        Ok(slices)
+    }
+
+    /// Shows every labelled pixel to `at(k, settle)`, which lets `settle` change slice `k`.
+    fn draw(&self, grid: &Geometry, claims: &Claims, at: impl FnMut(usize, &mut Settle) -> Result<()>) -> Result<()> {
+        self.on(grid, claims, at).map_err(|e| e.at(self.path.display()))
+    }
+
+    fn on(
+        &self,
+        grid: &Geometry,
+        claims: &Claims,
+        mut slice: impl FnMut(usize, &mut Settle) -> Result<()>,
+    ) -> Result<()> {
         let places = self.frames.iter().enumerate().map(|(n, frame)| {
             Place::of(&frame.plane, [self.columns, self.rows], grid).map_err(|e| e.at(format!("frame {}", n + 1)))
         });
@@ -29,7 +54,6 @@ impl Seg {
         let mut known = [false; 256];
         self.labels.iter().for_each(|label| known[usize::from(label.value)] = true);
         let mut pixels = Pixels::open(self)?;
-        let mut out = vec![0; grid.len()];
         let mut values = vec![0u16; self.rows * self.columns];
         for (n, (frame, place)) in self.frames.iter().zip(&places).enumerate() {
             pixels.next(&mut values).map_err(|e| e.at(format!("frame {}", n + 1)))?;
@@ -52,17 +76,20 @@ impl Seg {
                 }
                 let voxel = place.voxel(at % self.columns, at / self.columns);
                 let [i, j, k] = voxel.map(|n| n as usize); // within the grid, as its place was checked
-                let label = &mut out[(k * grid.size[1] + j) * grid.size[0] + i];
-                *label = claims.settle(*label, segment).ok_or_else(|| {
-                    Error::DicomUnsupported(format!(
-                        "{} and {} overlap at voxel ({i}, {j}, {k}), expected one label for each voxel",
-                        self.segment(*label),
-                        self.segment(segment)
-                    ))
+                slice(k, &mut |slice| {
+                    let label = &mut slice[j * grid.size[0] + i];
+                    *label = claims.settle(*label, segment).ok_or_else(|| {
+                        Error::DicomUnsupported(format!(
+                            "{} and {} overlap at voxel ({i}, {j}, {k}), expected one label for each voxel",
+                            self.segment(*label),
+                            self.segment(segment)
+                        ))
+                    })?;
+                    Ok(())
                 })?;
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 
