@@ -24,6 +24,10 @@ pub const FORMAT: u32 = 1;
 /// No description is longer.
 const MAX_DOCUMENT: u64 = 1 << 20;
 
+/// No document has more lists and maps in brackets, wherever they stand: YAML's reader takes time with the square of how
+/// deep those nest, half an hour for a document of nothing else.
+const MAX_BRACKETS: usize = 10_000;
+
 /// Everything about a model but its weights. Written with every size spelled out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelConfig {
@@ -256,7 +260,7 @@ impl Document {
         struct Format {
             format: Option<u64>,
         }
-        if let Ok(Format { format: Some(format) }) = serde_yaml::from_str(text)
+        if let Ok(Format { format: Some(format) }) = from_yaml(text)
             && format > u64::from(FORMAT)
         {
             return Err(Error::Config(format!(
@@ -266,7 +270,7 @@ impl Document {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Document::default());
         }
-        serde_yaml::from_str(text).map_err(|e| Error::Config(e.to_string()))
+        from_yaml(text)
     }
 
     fn into_config(mut self, inferred: &Sizes) -> Result<ModelConfig> {
@@ -366,7 +370,15 @@ pub fn to_yaml<T: Serialize>(value: &T) -> Result<String> {
 
 /// Parses a document of another kind; `place` names it in messages.
 pub fn parse<T: serde::de::DeserializeOwned>(text: &str, place: &str) -> Result<T> {
-    serde_yaml::from_str(text).map_err(|e| Error::Config(e.to_string()).at(place))
+    from_yaml(text).map_err(|e| e.at(place))
+}
+
+fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    let brackets = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if brackets > MAX_BRACKETS {
+        return Err(Error::Config(format!("{brackets} opening brackets, expected at most {MAX_BRACKETS}")));
+    }
+    serde_yaml::from_str(text).map_err(|e| Error::Config(e.to_string()))
 }
 
 /// Parses documents of another kind as one: the keys of each replace those of the ones before. Of keys that are
