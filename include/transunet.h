@@ -923,7 +923,8 @@ TRANSUNET_API void transunet_volume_free(struct transunet_volume *volume);
 /**
  * Segments a volume. Blocks; `options` and `control` may be NULL. Several threads may segment with one model. The label
  * map keeps the volume. Free `*out` with transunet_labelmap_free. Cancelled calls leave nothing behind.
- * Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, DICOM_UNSUPPORTED, DEVICE_LOST, OUT_OF_MEMORY, CANCELLED.
+ * Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, DICOM_UNSUPPORTED, VOLUME_FORMAT (a voxel is no finite number), DEVICE_LOST,
+ * OUT_OF_MEMORY, CANCELLED.
  */
 TRANSUNET_API
 transunet_status transunet_segment(const struct transunet_model *model,

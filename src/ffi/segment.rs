@@ -39,7 +39,8 @@ unsafe impl Record for transunet_segment_options {
 
 /// Segments a volume. Blocks; `options` and `control` may be NULL. Several threads may segment with one model. The label
 /// map keeps the volume. Free `*out` with transunet_labelmap_free. Cancelled calls leave nothing behind.
-/// Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, DICOM_UNSUPPORTED, DEVICE_LOST, OUT_OF_MEMORY, CANCELLED.
+/// Statuses: INVALID_ARGUMENT, IO, DICOM_PARSE, DICOM_UNSUPPORTED, VOLUME_FORMAT (a voxel is no finite number), DEVICE_LOST,
+/// OUT_OF_MEMORY, CANCELLED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_segment(
     model: *const transunet_model,
