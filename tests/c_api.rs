@@ -62,14 +62,20 @@ fn header_compiles_alone_and_twice() {
     }
 }
 
-/// A program of tests/c, compiled with the sanitizers and linked with the library under its run-time name.
+/// A program of tests/c, linked with the library under its run-time name.
 struct Program {
     folder: TempDir,
 }
 
+const SANITIZERS: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
 impl Program {
-    /// `None`, said aloud, where there is no compiler.
+    /// With the sanitizers. `None`, said aloud, where there is no compiler.
     fn build(source: &str, compiler: &str, standard: &str) -> Option<Self> {
+        Program::with(&SANITIZERS, source, compiler, standard)
+    }
+
+    fn with(checks: &[&str], source: &str, compiler: &str, standard: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let built = std::env::current_exe().unwrap().parent().unwrap().join("libtransunet.so");
         let library = folder.path().join("libtransunet.so.1");
@@ -80,7 +86,8 @@ impl Program {
         run(cc
             .arg(format!("-std={standard}"))
             .args(WARNINGS)
-            .args(["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-pthread"])
+            .args(["-g", "-O1", "-pthread"])
+            .args(checks)
             .arg("-I")
             .arg(root("include"))
             .arg(root("tests/c").join(source))
@@ -201,6 +208,27 @@ fn a_thousand_cancels() {
     let full = folder.path().join("full.safetensors");
     bundle(&full, Architecture::r50_vit_b16(224, 9));
     under_stress([&full, &small], 60);
+}
+
+/// The sanitizers see the programs, Valgrind the library too: memory that is read and was never written, or is lost.
+#[test]
+fn valgrind_finds_nothing() {
+    let Some(valgrind) = common::program("valgrind_finds_nothing", "valgrind") else { return };
+    for source in ["contract.c", "volume.c", "threads.c", "segment.c", "reload.c"] {
+        let Some(program) = Program::with(&[], source, "cc", "c11") else { return };
+        let mut command = Command::new(valgrind.get_program());
+        command
+            .args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite"])
+            .arg("--errors-for-leak-kinds=definite")
+            .arg(program.folder.path().join("program"))
+            .current_dir(program.folder.path());
+        if source == "segment.c" {
+            let model = program.folder.path().join("tiny.safetensors");
+            tiny_bundle(&model);
+            command.arg(model);
+        }
+        run(&mut command);
+    }
 }
 
 #[test]
