@@ -9,6 +9,7 @@ use npyz::{DType, Deserialize, NpyFile, Order, TypeChar};
 
 use super::source::Array;
 use crate::error::{Error, Result};
+use crate::weights::elements_start;
 
 /// Bytes of the largest array; a slice of 512 x 512 in f64 has 2 MiB.
 const LARGEST: u64 = 1 << 30;
@@ -36,6 +37,7 @@ fn unguarded(path: &Path, file_size: u64, name: &str) -> Result<Array> {
     }
     let mut bytes = Vec::new();
     member.by_ref().take(size).read_to_end(&mut bytes).map_err(|e| refuse(format!("damaged: {e}")))?;
+    elements_start(&bytes).map_err(refuse)?;
     let file = NpyFile::new(&bytes[..]).map_err(|e| refuse(format!("not a NumPy array: {e}")))?;
     if file.order() != Order::C {
         return Err(refuse("Fortran order, expected C order".into()));

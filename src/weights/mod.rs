@@ -21,6 +21,7 @@ pub use bundle::{BundleWriter, Precision};
 use infer::looks_like;
 pub use infer::{infer_architecture, infer_sizes};
 pub use names::{check, check_initial, expected, parameters};
+pub(crate) use npz::elements_start;
 pub use position::{position_embedding, resample_position_embedding};
 pub use tensor::{DType, Entry};
 

@@ -114,15 +114,7 @@ impl Array {
     fn open(piece: &Piece) -> Result<Self> {
         let mut bytes = Vec::new();
         piece.source.explain(piece.reader(0)?.take(12 + MAX_HEADER as u64).read_to_end(&mut bytes))?;
-        let at = |i: usize| usize::from(bytes.get(i).copied().unwrap_or(0));
-        let (start, len) = match at(6) {
-            1 => (10, at(8) | at(9) << 8),
-            _ => (12, at(8) | at(9) << 8 | at(10) << 16 | at(11) << 24),
-        };
-        let brackets = bytes.iter().take(start + len).filter(|byte| b"([{".contains(byte)).count();
-        if len > MAX_HEADER || brackets > 8 {
-            return Err(bad(format!("a NumPy header of {len} bytes, expected that of a plain array")));
-        }
+        let start = elements_start(&bytes).map_err(bad)?;
         let header = NpyHeader::from_reader(&bytes[..]).map_err(|e| bad(format!("not a NumPy array: {e}")))?;
         let NpyType::Plain(kind) = header.dtype() else {
             return Err(bad("a structured array, expected plain numbers"));
@@ -149,7 +141,7 @@ impl Array {
         if header.order() == Order::Fortran {
             axes.reverse();
         }
-        Ok(Array { axes, dtype, piece: piece.clone(), header: (start + len) as u64 })
+        Ok(Array { axes, dtype, piece: piece.clone(), header: start as u64 })
     }
 
     fn shape(&self) -> Vec<usize> {
@@ -173,4 +165,19 @@ impl Array {
         };
         Entry::new(shape, self.dtype, axes, self.piece, self.header, 0)
     }
+}
+
+/// Where the elements begin behind the header that `bytes` begin with. The header must be that of a plain array: its reader
+/// takes memory for as many bytes as it claims, and stack for as many levels as it nests.
+pub(crate) fn elements_start(bytes: &[u8]) -> std::result::Result<usize, String> {
+    let at = |i: usize| usize::from(bytes.get(i).copied().unwrap_or(0));
+    let (start, len) = match at(6) {
+        1 => (10, at(8) | at(9) << 8),
+        _ => (12, at(8) | at(9) << 8 | at(10) << 16 | at(11) << 24),
+    };
+    let brackets = || bytes.iter().take(start + len).filter(|byte| b"([{".contains(byte)).count();
+    if len > MAX_HEADER || brackets() > 8 {
+        return Err(format!("a NumPy header of {len} bytes, expected that of a plain array"));
+    }
+    Ok(start + len)
 }
