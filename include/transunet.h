@@ -978,7 +978,7 @@ transunet_status transunet_labelmap_with_voxels(const struct transunet_labelmap 
 /**
  * The label map as JSON, borrowed: {"algorithm":{"name","version"},"source": origin of the volume,"geometry":{...},
  * "labels":[...],"receipt": what it was made with and from (model, code, settings with precision, source, SHA-256 of the
- * labels; docs/reliability-receipts.md), null once a person has corrected it}. NULL for NULL.
+ * labels; docs/receipts.md), null once a person has corrected it}. NULL for NULL.
  */
 TRANSUNET_API
 const char *transunet_labelmap_describe(const struct transunet_labelmap *labelmap);

@@ -200,7 +200,7 @@ fn threads_free_and_cancel_at_any_time() {
 
 /// `cargo test --release --test c_api -- --ignored --nocapture a_thousand_cancels`
 #[test]
-#[ignore = "minutes; docs/reliability-faults.md has the figures"]
+#[ignore = "minutes; docs/reliability.md has the figures"]
 fn a_thousand_cancels() {
     let small = root("models/phantom.safetensors");
     under_stress([&small, &root("models/hippocampus.safetensors")], 1000);

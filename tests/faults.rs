@@ -422,7 +422,7 @@ fn a_kill_leaves_complete_files_and_no_litter() {
 
 /// `cargo test --release --test faults -- --ignored --nocapture a_hundred_kills`
 #[test]
-#[ignore = "minutes; docs/reliability-faults.md has the figures"]
+#[ignore = "minutes; docs/reliability.md has the figures"]
 fn a_hundred_kills() {
     killed(100);
 }

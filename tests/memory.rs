@@ -208,7 +208,7 @@ fn peaks_are_about_what_was_planned() {
 
 /// `cargo test --release --test memory -- --ignored --nocapture forty_peaks`
 #[test]
-#[ignore = "half an hour; docs/reliability-faults.md has the table"]
+#[ignore = "half an hour; docs/reliability.md has the table"]
 fn forty_peaks() {
     let folder = tempfile::tempdir().unwrap();
     let untrained = |name: &str, architecture| untrained(folder.path(), name, architecture);

@@ -176,7 +176,7 @@ pub unsafe extern "C" fn transunet_labelmap_with_voxels(
 
 /// The label map as JSON, borrowed: {"algorithm":{"name","version"},"source": origin of the volume,"geometry":{...},
 /// "labels":[...],"receipt": what it was made with and from (model, code, settings with precision, source, SHA-256 of the
-/// labels; docs/reliability-receipts.md), null once a person has corrected it}. NULL for NULL.
+/// labels; docs/receipts.md), null once a person has corrected it}. NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn transunet_labelmap_describe(labelmap: *const transunet_labelmap) -> *const c_char {
     labelmap.as_ref().map_or(ptr::null(), |labelmap| labelmap.description.as_ptr())

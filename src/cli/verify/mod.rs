@@ -31,7 +31,7 @@ Examples:
 
 A result's receipt names the model by its SHA-256, the code, device, precision and the source images; without one, a
 result is refused. Exit code 0: every voxel is the same. 8: some are not; their number and place are said.
-docs/reliability-receipts.md says when results are the same.";
+docs/receipts.md says when results are the same.";
 
 /// Make a result again and say whether its voxels are the same
 #[derive(clap::Args)]
