@@ -52,6 +52,33 @@ fn header() -> String {
     bare + rest
 }
 
+/// Where it stands in docs/reliability.md, and nowhere else.
+#[test]
+fn unsafe_code_is_where_the_docs_say() {
+    let allowing = |path: &Path| fs::read_to_string(path).unwrap().contains("allow(unsafe_code)");
+    let mut found = Vec::new();
+    let mut folders = vec![root("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if allowing(&path) {
+                found.push(path.strip_prefix(root("")).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let docs = fs::read_to_string(root("docs/reliability.md")).unwrap();
+    assert!(fs::read_to_string(root("src/lib.rs")).unwrap().contains("#![deny(unsafe_code)]"));
+    assert!(found.contains(&"src/ffi/mod.rs".into()), "{found:?}");
+    for place in found {
+        let module = place.strip_suffix("/mod.rs").unwrap_or(&place);
+        assert!(docs.contains(&format!("`{module}`")), "{place} is not in the list");
+        let inside = module == "src/ffi" || module.starts_with("src/kernels/");
+        assert!(inside, "{place}: unsafe code belongs to src/ffi and src/kernels");
+    }
+}
+
 #[test]
 fn only_the_api_is_exported() {
     let Some(mut nm) = common::program("only_the_api_is_exported", "nm") else { return };

@@ -1,5 +1,4 @@
 //! Sums over rows of products of their values: the derivatives of linear layers and convolutions by their weights.
-#![allow(unsafe_code)]
 
 use std::ops::Range;
 
