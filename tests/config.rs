@@ -164,7 +164,7 @@ fn mistakes_are_answered_with_place_and_remedy() {
             ),
             &["unknown field `a0`"],
         ),
-        ("[".repeat(100_000), &["expected a map"]),
+        ("[".repeat(100_000), &["opening brackets"]),
         ("#".repeat(2 << 20), &["expected at most 1048576"]),
     ];
     let mut wrong = Vec::new();

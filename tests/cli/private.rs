@@ -69,7 +69,13 @@ fn messages_logs_and_reports_do_not_name_the_patient() {
         assert_eq!(failed.status.success(), outcome, "{name}: {}", err(&failed));
         says_nothing(&(out(&failed) + &err(&failed)), name);
     }
-    let batch = transunet(&["batch", &ct, &at("gap"), "--model", &model, "--device", "cpu", "--output", &at("many")]);
+    let tree = at("tree");
+    fs::create_dir(&tree).unwrap();
+    for name in ["ct", "gap"] {
+        fs::rename(at(name), format!("{tree}/{name}")).unwrap();
+    }
+    let batch = transunet(&["batch", &tree, &at("many"), "--model", &model, "--device", "cpu"]);
+    assert!(Path::new(&at("many")).is_dir(), "{}", err(&batch));
     says_nothing(&(out(&batch) + &err(&batch)), "batch");
     for entry in walk(Path::new(&at("many"))) {
         if entry.extension().is_none_or(|ending| ending != "dcm") {
