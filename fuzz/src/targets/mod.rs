@@ -47,12 +47,13 @@ pub fn watch(fault: impl Fn(&PanicHookInfo) + Send + Sync + 'static) {
     }));
 }
 
-/// A folder for a target's files; scripts/fuzz puts it into memory.
+/// A folder for a target's files, in memory where that is possible: outputs are written through to the disk otherwise.
 struct Place(TempDir);
 
 impl Place {
     fn new() -> Self {
-        Place(tempfile::tempdir().expect("a temporary folder"))
+        let memory = std::env::var_os("TMPDIR").map_or_else(|| "/dev/shm".into(), PathBuf::from);
+        Place(tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).expect("a temporary folder"))
     }
 
     fn path(&self) -> &Path {
