@@ -102,7 +102,7 @@ fn volume_options(session: &Session, choices: &mut Choices) -> Option<Record> {
 fn volume_open(session: &mut Session, choices: &mut Choices) {
     let path = choices.one_of(&session.files.inputs);
     let options = volume_options(session, choices);
-    let volume = session.controlled(choices, None, |choices, control| {
+    let volume = session.controlled(choices, false, |choices, control| {
         made("transunet_volume_open", &READING, choices, |out, error| unsafe {
             transunet_volume_open(path, pointer(&options), control, out, error)
         })
@@ -115,7 +115,7 @@ fn volume_open_files(session: &mut Session, choices: &mut Choices) {
     let paths: Vec<*const c_char> = (0..count).map(|_| choices.one_of(&session.files.slices)).collect();
     let list = if choices.once_in(16) { null() } else { paths.as_ptr() };
     let options = volume_options(session, choices);
-    let volume = session.controlled(choices, None, |choices, control| {
+    let volume = session.controlled(choices, false, |choices, control| {
         made("transunet_volume_open_files", &READING, choices, |out, error| unsafe {
             transunet_volume_open_files(list, count, pointer(&options), control, out, error)
         })
@@ -125,7 +125,7 @@ fn volume_open_files(session: &mut Session, choices: &mut Choices) {
 
 fn series_list(session: &mut Session, choices: &mut Choices) {
     let path = choices.one_of(&session.files.inputs);
-    let list = session.controlled(choices, None, |choices, control| {
+    let list = session.controlled(choices, false, |choices, control| {
         made("transunet_series_list", &LISTING, choices, |out, error| unsafe {
             transunet_series_list(path, control, out, error)
         })
@@ -259,7 +259,7 @@ fn segment(session: &mut Session, choices: &mut Choices) {
         reserved: 0,
     };
     let options = choices.sized(options);
-    let labelmap = session.controlled(choices, None, |choices, control| {
+    let labelmap = session.controlled(choices, false, |choices, control| {
         made("transunet_segment", &COMPUTING, choices, |out, error| unsafe {
             transunet_segment(model, volume, pointer(&options), control, out, error)
         })
@@ -353,7 +353,7 @@ fn labelmap_with_voxels(session: &mut Session, choices: &mut Choices) {
 
 fn labelmap_write(session: &mut Session, choices: &mut Choices) {
     let (labelmap, path) = (session.labelmap(choices), choices.one_of(&session.files.outputs));
-    session.controlled(choices, None, |choices, control| {
+    session.controlled(choices, false, |choices, control| {
         status("transunet_labelmap_write", &WRITING, choices, |error| unsafe {
             transunet_labelmap_write(labelmap, path, control, error)
         })
@@ -374,7 +374,7 @@ fn labelmap_write_dicom_seg(session: &mut Session, choices: &mut Choices) {
         compression: choices.pick(&[0, 1, 2, 3, i32::MIN]),
     };
     let options = choices.sized(options);
-    session.controlled(choices, None, |choices, control| {
+    session.controlled(choices, false, |choices, control| {
         status("transunet_labelmap_write_dicom_seg", &WRITING, choices, |error| unsafe {
             transunet_labelmap_write_dicom_seg(labelmap, path, pointer(&options), control, error)
         })
@@ -392,7 +392,7 @@ fn labelmap_write_picture(session: &mut Session, choices: &mut Choices) {
         tile: choices.number(),
     };
     let options = choices.sized(options);
-    session.controlled(choices, None, |choices, control| {
+    session.controlled(choices, false, |choices, control| {
         status("transunet_labelmap_write_picture", &MEASURING, choices, |error| unsafe {
             transunet_labelmap_write_picture(labelmap, path, pointer(&options), control, error)
         })
@@ -401,7 +401,7 @@ fn labelmap_write_picture(session: &mut Session, choices: &mut Choices) {
 
 fn labelmap_statistics(session: &mut Session, choices: &mut Choices) {
     let labelmap = session.labelmap(choices);
-    let found = session.controlled(choices, None, |choices, control| {
+    let found = session.controlled(choices, false, |choices, control| {
         made("transunet_labelmap_statistics", &MEASURING, choices, |out, error| unsafe {
             transunet_labelmap_statistics(labelmap, control, out, error)
         })
@@ -440,7 +440,7 @@ fn model_load(session: &mut Session, choices: &mut Choices) {
     let (runtime, path) = (session.runtime(choices), choices.one_of(&session.files.models));
     let precision = choices.pick(&[0, 0, 0, 1, 2, 3, -1]);
     let options = choices.sized(transunet_model_options { struct_size: 0, precision, reserved: 0 });
-    let model = session.controlled(choices, None, |choices, control| {
+    let model = session.controlled(choices, false, |choices, control| {
         made("transunet_model_load", &LOADING, choices, |out, error| unsafe {
             transunet_model_load(runtime, path, pointer(&options), control, out, error)
         })
@@ -527,13 +527,9 @@ fn models_list(session: &mut Session, choices: &mut Choices) {
     read(list, "transunet_models_list");
 }
 
-/// Trains for two steps at most, now and then and once in a sequence: it takes longer than all else. Texts made of the input
-/// say nothing of folders, which are given beside them then.
+/// Trains up to the first event, which comes once the data are read: all else takes longer than the rest of a sequence. Texts
+/// made of the input say nothing of folders, which are given beside them then.
 fn train(session: &mut Session, choices: &mut Choices) {
-    if session.trained || !choices.once_in(4) {
-        return;
-    }
-    session.trained = true;
     let runtime = session.runtime(choices);
     let files = session.files;
     let settings = choices.maybe(&files.settings);
@@ -548,9 +544,7 @@ fn train(session: &mut Session, choices: &mut Choices) {
     };
     let folders = !options.data_folder.is_null() && !options.output_folder.is_null();
     if settings.is_null() || folders {
-        // Without a configuration the network is no tiny one.
-        let events = if config.is_null() { 1 } else { 24 };
-        let model = session.controlled(choices, Some(events), |choices, control| {
+        let model = session.controlled(choices, true, |choices, control| {
             made("transunet_train", &TRAINING, choices, |out, error| unsafe {
                 transunet_train(runtime, config, &options, control, out, error)
             })

@@ -16,7 +16,6 @@ pub struct Session<'f> {
     pub volumes: Vec<*mut transunet_volume>,
     pub labelmaps: Vec<*mut transunet_labelmap>,
     pub cancels: Vec<*mut transunet_cancel>,
-    pub trained: bool,
 }
 
 /// NULL, one that stays, or one of the sequence's own.
@@ -61,7 +60,6 @@ impl<'f> Session<'f> {
             volumes: Vec::new(),
             labelmaps: Vec::new(),
             cancels: Vec::new(),
-            trained: false,
         }
     }
 
@@ -109,30 +107,26 @@ impl<'f> Session<'f> {
         any(&[], &self.cancels, choices)
     }
 
-    /// Makes a call with a control; one that stops it at the latest after `events` events, if that is said.
+    /// Makes a call with a control; one that stops it at the first event if it is to be `stopped`.
     pub fn controlled<R>(
         &self,
         choices: &mut Choices,
-        events: Option<u8>,
+        stopped: bool,
         call: impl FnOnce(&mut Choices, *const transunet_control) -> R,
     ) -> R {
         let mut watcher = Watcher {
-            left: choices.byte() % events.unwrap_or(255),
-            answer: if events.is_some() {
-                TRANSUNET_FLOW_CANCEL
-            } else {
-                choices.pick(&[TRANSUNET_FLOW_CONTINUE, 1, -7])
-            },
+            left: if stopped { 0 } else { choices.byte() },
+            answer: if stopped { TRANSUNET_FLOW_CANCEL } else { choices.pick(&[TRANSUNET_FLOW_CONTINUE, 1, -7]) },
             cancel: self.cancel(choices),
         };
-        let watched = events.is_some() || choices.once_in(2);
+        let watched = stopped || choices.once_in(2);
         let control = transunet_control {
             struct_size: size_of::<transunet_control>(),
             on_progress: if watched { Some(watch) } else { None },
             user_data: from_mut(&mut watcher).cast(),
             cancel: self.cancel(choices),
         };
-        if events.is_some() {
+        if stopped {
             return call(choices, &raw const control);
         }
         let control = choices.sized(control);
