@@ -121,7 +121,9 @@ fn hint(error: &Error, code: Code) -> Option<&'static str> {
         }
         Error::DeviceUnavailable(_) => "`transunet devices` says what is usable here; `--device cpu` always works",
         Error::DeviceLost(_) => "run the command again; `--device cpu` avoids the device",
-        Error::OutOfMemory(_) => "`--batch 1` needs the least memory",
+        Error::OutOfMemory(_) => {
+            "fewer slices at once need less memory: `--batch 1`, in training `batch: 1` of the configuration"
+        }
         Error::Config(_) => "correct the YAML document at the place that the message names",
         Error::Diverged(_) => "after correcting the configuration, train into another folder",
         Error::Internal(_) => "this is a fault of transunet; please report it with the command line and this message",

@@ -15,15 +15,15 @@ pub fn lacks_memory(text: &str) -> bool {
 
 /// Slices that a device takes at once: all, until its memory did not suffice.
 #[derive(Debug)]
-pub struct Room(AtomicUsize);
+pub struct AtOnce(AtomicUsize);
 
-impl Room {
-    pub fn unknown() -> Self {
+impl AtOnce {
+    pub fn all() -> Self {
         Self::of(usize::MAX)
     }
 
     pub fn of(slices: usize) -> Self {
-        Room(AtomicUsize::new(slices))
+        AtOnce(AtomicUsize::new(slices))
     }
 
     /// Runs `work` on `slices` slices, as many at once as there is room for; where memory lacks, which Burn may tell by a
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_halves_the_pass_and_loses_nothing() {
-        let room = Room::unknown();
+        let at_once = AtOnce::all();
         let mut parts = Vec::new();
         let mut room_for = |most: usize, slices: usize| {
             parts.clear();
@@ -78,12 +78,12 @@ mod tests {
                 }
                 Ok(())
             };
-            room.halving(slices, work, || {}).map(|()| parts.clone())
+            at_once.halving(slices, work, || {}).map(|()| parts.clone())
         };
         assert_eq!(room_for(3, 11).unwrap(), [0..2, 2..4, 4..6, 6..8, 8..10, 10..11]);
         assert_eq!(room_for(9, 5).unwrap(), [0..2, 2..4, 4..5], "what did not fit is not tried again");
         assert!(matches!(room_for(0, 2), Err(Error::OutOfMemory(_))));
-        let other = Room::of(9).halving(4, |_| Err(Error::Cancelled), || {});
+        let other = AtOnce::of(9).halving(4, |_| Err(Error::Cancelled), || {});
         assert!(matches!(other, Err(Error::Cancelled)));
     }
 }

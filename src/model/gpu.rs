@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{Classified, Network};
 use crate::control::Cancel;
 use crate::device::Work;
-use crate::device::memory::{Room, lacks_memory};
+use crate::device::memory::{AtOnce, lacks_memory};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::network::{Architecture, Stoppable, TransUNet, fill_in, values};
@@ -22,7 +22,7 @@ struct OnGpu<B: Kernels> {
     network: TransUNet<B>,
     precision: ComputePrecision,
     device: B::Device,
-    room: Room,
+    at_once: AtOnce,
     /// Shapes that have been through it.
     seen: Mutex<BTreeSet<[usize; 4]>>,
 }
@@ -81,7 +81,7 @@ impl<B: Kernels> Network for OnGpu<B> {
             }
             Ok(())
         };
-        self.room.halving(images, work, || B::memory_cleanup(&self.device))?;
+        self.at_once.halving(images, work, || B::memory_cleanup(&self.device))?;
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(shape);
         Ok(all)
     }
@@ -127,7 +127,7 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> Work for Build<'_, F> {
             network,
             precision: self.precision,
             device: device.clone(),
-            room: Room::unknown(),
+            at_once: AtOnce::all(),
             seen: Mutex::default(),
         }))
     }

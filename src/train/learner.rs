@@ -13,7 +13,7 @@ use super::optimizer::{self, Average, Optimizer, from_vec, to_vec};
 use super::pass::TrainingPass;
 use super::settings::Recipe;
 use super::student::{NETWORK, Student, graph_turn};
-use crate::device::memory::Room;
+use crate::device::memory::AtOnce;
 use crate::device::{Devices, GradientWork, Learns};
 use crate::error::{Error, Result};
 use crate::kernels::channels_first;
@@ -155,9 +155,9 @@ impl<F: FnMut(&str, &[usize]) -> Result<Vec<f32>>> GradientWork for Begin<'_, F>
             let read = |name: &str, _: &[usize]| Ok(kept.get(name).cloned().unwrap_or_default());
             let replica = Student::<B>::new(self.architecture, recipe.loss.deep_supervision, device).filled(read)?;
             let replica = if recipe.freeze_encoder { replica.freeze(is_encoder) } else { replica };
-            replicas.push(Replica { student: Some(replica), device: device.clone(), room: Room::unknown() });
+            replicas.push(Replica { student: Some(replica), device: device.clone(), at_once: AtOnce::all() });
         }
-        replicas.insert(0, Replica { student: Some(student), device: device.clone(), room: Room::unknown() });
+        replicas.insert(0, Replica { student: Some(student), device: device.clone(), at_once: AtOnce::all() });
         Ok(Box::new(OnDevices { replicas, optimizer, average, scale, recipe, classes, memory: Keeper::new() }))
     }
 }
@@ -171,7 +171,7 @@ struct Replica<B: Learns> {
     /// Always there between steps.
     student: Option<Student<B>>,
     device: B::Device,
-    room: Room,
+    at_once: AtOnce,
 }
 
 /// What every pass of a step is made with.
@@ -230,7 +230,7 @@ impl<B: Learns> Replica<B> {
                 losses.iter_mut().zip(parts).for_each(|(total, part)| *total += share * part);
                 Ok(())
             };
-            self.room.halving(slices, work, || B::memory_cleanup(&self.device))?;
+            self.at_once.halving(slices, work, || B::memory_cleanup(&self.device))?;
         }
         Ok((sum, losses))
     }
@@ -416,16 +416,16 @@ mod tests {
         };
         let batches = [batch(1), batch(2)];
         let passes = Passes { recipe: &recipe, classes: 3, factor: Some(2.0), first: 0, batches: &batches };
-        let sums = |room| {
+        let sums = |at_once| {
             let device = Default::default();
             let read = |name: &str, shape: &[usize]| Ok(initial_values(3, name, shape));
             let student = Student::<Autodiff<Flex>>::new(&of, true, &device).filled(read).unwrap();
-            let replica = Replica { student: Some(student), device, room };
+            let replica = Replica { student: Some(student), device, at_once };
             let (gradients, losses) = replica.passes(0, 1, &passes).unwrap();
             (gradients.unwrap().into_iter().map(|(name, x)| (name, to_vec(x))).collect::<State>(), losses)
         };
-        let (whole, expected) = sums(Room::unknown());
-        let (parts, losses) = sums(Room::of(2));
+        let (whole, expected) = sums(AtOnce::all());
+        let (parts, losses) = sums(AtOnce::of(2));
         assert!((losses[0] - expected[0]).abs() < 1e-5 && expected[0] > 1.0, "{losses:?}, expected {expected:?}");
         for (name, expected) in &whole {
             let largest = expected.iter().fold(1e-3f32, |most, x| most.max(x.abs()));

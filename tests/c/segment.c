@@ -2,21 +2,13 @@
  * Run in an empty folder. */
 #include <pthread.h>
 
-#include "check.h"
+#include "cpu.h"
 
 enum { COLUMNS = 40, ROWS = 36, SLICES = 12, VOXELS = COLUMNS * ROWS * SLICES };
 
 static int exists(const char *path) {
   FILE *file = fopen(path, "rb");
   return file && fclose(file) == 0;
-}
-
-static transunet_runtime *cpu(void) {
-  transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
-  transunet_runtime *runtime = NULL;
-  options.device = "cpu";
-  SUCCEEDS(transunet_runtime_create(&options, &runtime, &error));
-  return runtime;
 }
 
 /* A ramp with a bright box, as large as a small scan. */

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "check.h"
+#include "cpu.h"
 
 enum { COLUMNS = 72, ROWS = 68, SLICES = 12, VOXELS = COLUMNS * ROWS * SLICES, THREADS = 6, ROUNDS = 3 };
 
@@ -38,14 +38,6 @@ static int files(void) {
   while ((entry = readdir(folder))) count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
   closedir(folder);
   return count;
-}
-
-static transunet_runtime *cpu(void) {
-  transunet_runtime_options options = TRANSUNET_RUNTIME_OPTIONS_INIT;
-  transunet_runtime *runtime = NULL;
-  options.device = "cpu";
-  SUCCEEDS(transunet_runtime_create(&options, &runtime, &error));
-  return runtime;
 }
 
 static transunet_model *load(const char *path) {

@@ -64,9 +64,9 @@ fn messages_logs_and_reports_do_not_name_the_patient() {
     for name in [&nrrd, &at("s.nii"), &report] {
         says_nothing(&String::from_utf8_lossy(&fs::read(name).unwrap()), name);
     }
-    for (name, outcome) in [("gap", false), ("cut", false), ("two", false), ("bent", false)] {
+    for name in ["gap", "cut", "two", "bent"] {
         let failed = run(&at(name), &["--output", &at("x.nii")]);
-        assert_eq!(failed.status.success(), outcome, "{name}: {}", err(&failed));
+        assert!(!failed.status.success(), "{name} was accepted");
         says_nothing(&(out(&failed) + &err(&failed)), name);
     }
     let tree = at("tree");

@@ -21,7 +21,8 @@ pub struct Folder {
     _lock: File,
 }
 
-const PREFIX: &str = "transunet-";
+/// Not that of any folder that a user would make: what lies in these is removed.
+const PREFIX: &str = "transunet-fetched-";
 /// The file in a folder that is locked.
 const LOCK: &str = "lock";
 
@@ -75,6 +76,7 @@ impl Drop for Folder {
 fn tidy(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
             && let Some(_lock) = abandoned(&entry.path().join(LOCK))
         {
             remove(&entry.path());
