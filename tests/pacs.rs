@@ -313,7 +313,7 @@ fn peers_of_dcmtk_are_understood_too() {
     let (port, database) = (orthanc::free_port(), bench.text("database"));
     fs::create_dir(&database).unwrap();
     let config = format!(
-        "NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 4\n\
+        "NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 64\n\
          HostTable BEGIN\nus = (TRANSUNET, localhost, 1)\nHostTable END\nVendorTable BEGIN\nVendorTable END\n\
          AETable BEGIN\nARCHIVE {database} RW (20, 100mb) ANY\nAETable END\n"
     );
