@@ -2,10 +2,10 @@
 
 mod choice;
 mod floor;
+pub mod graphics;
 mod group;
 mod kernel_cache;
 pub(crate) mod memory;
-pub mod vulkan;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,9 +23,9 @@ use crate::panics;
 use crate::precision::ComputePrecision;
 pub use choice::{DeviceChoice, DeviceChoices};
 pub use floor::Floor;
+use graphics::{Adapter, Api, Kind};
 pub use group::Devices;
 pub use kernel_cache::{keep_kernels_in, kernel_cache};
-use vulkan::{Adapter, Kind};
 
 /// The backend of the CPU.
 pub type Cpu = Flex;
@@ -61,7 +61,7 @@ enum Place {
 /// A device that could be opened, or one that could not, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DeviceInfo {
-    /// "cpu", "cuda:0" or "vulkan:0".
+    /// "cpu", "cuda:0", "vulkan:0" or "metal:0".
     pub id: String,
     /// Marketing name of the processor or card.
     pub name: String,
@@ -88,7 +88,7 @@ impl Device {
         let device = match choice {
             DeviceChoice::Cpu => Device::cpu(None),
             DeviceChoice::Cuda(index) => Device::cuda(index)?,
-            DeviceChoice::Vulkan(index) => Device::vulkan(index)?,
+            DeviceChoice::Graphics(api, index) => Device::graphics(api, index)?,
             DeviceChoice::Auto => Device::auto(),
         };
         match &device.fallback {
@@ -115,18 +115,19 @@ impl Device {
                 unusable: Some(reason),
             }),
         }
-        match vulkan::adapters() {
+        let Some(api) = Api::BUILT else { return devices };
+        match graphics::adapters(api) {
             Ok(adapters) => {
-                devices.extend(adapters.into_iter().enumerate().map(|(index, adapter)| vulkan_info(index, adapter)));
+                let infos = adapters.into_iter().enumerate();
+                devices.extend(infos.map(|(index, adapter)| graphics_info(api, index, adapter)));
             }
-            Err(reason) if vulkan::BUILT => devices.push(DeviceInfo {
-                id: "vulkan:0".into(),
-                name: "GPU through Vulkan".into(),
+            Err(reason) => devices.push(DeviceInfo {
+                id: format!("{}:0", api.id()),
+                name: format!("GPU through {api}"),
                 driver: None,
                 memory_bytes: None,
                 unusable: Some(reason),
             }),
-            Err(_) => {}
         }
         devices
     }
@@ -207,9 +208,10 @@ impl Device {
         Device::gpu(burn, cuda_info(index as usize, card, None)).map_err(|error| refuse(error.to_string()))
     }
 
-    fn vulkan(index: u32) -> Result<Self> {
-        let refuse = |reason: String| Error::DeviceUnavailable(format!("vulkan:{index}: {reason}"));
-        let adapters = vulkan::adapters().map_err(refuse)?;
+    fn graphics(api: Api, index: u32) -> Result<Self> {
+        let id = format!("{}:{index}", api.id());
+        let refuse = |reason: String| Error::DeviceUnavailable(format!("{id}: {reason}"));
+        let adapters = graphics::adapters(api).map_err(refuse)?;
         let count = adapters.len();
         let adapter = adapters
             .into_iter()
@@ -217,35 +219,37 @@ impl Device {
             .ok_or_else(|| refuse(format!("there are {count} devices, counted from 0")))?;
         let (kind, at) = adapter.place.clone().map_err(refuse)?;
         kernel_cache::hand_over(&format!("{} {}", adapter.name, adapter.driver), count == 1);
-        let burn = vulkan_device(kind, at).map_err(refuse)?;
-        Device::gpu(burn, vulkan_info(index as usize, adapter)).map_err(|error| refuse(error.to_string()))
+        let burn = graphics_device(kind, at).map_err(refuse)?;
+        Device::gpu(burn, graphics_info(api, index as usize, adapter)).map_err(|error| refuse(error.to_string()))
     }
 
-    /// CUDA, else the first discrete GPU that Vulkan opens, else the CPU.
+    /// CUDA, else the first GPU that is worth it and opens, else the CPU.
     fn auto() -> Self {
-        let cuda = match Device::cuda(0) {
+        let mut reasons = match Device::cuda(0) {
             Ok(device) => return device,
-            Err(error) => error.to_string(),
+            Err(error) => vec![error.to_string()],
         };
-        let reason = match vulkan::adapters() {
+        let Some(api) = Api::BUILT else { return Device::cpu(reasons.pop()) };
+        match graphics::adapters(api) {
             Ok(adapters) => {
-                let mut reasons = vec![cuda];
                 for (index, adapter) in (0..).zip(adapters) {
+                    let id = format!("{}:{index}", api.id());
                     match adapter.place {
-                        Ok((Kind::Discrete, _)) => match Device::vulkan(index) {
-                            Ok(device) => return device,
-                            Err(error) => reasons.push(error.to_string()),
-                        },
-                        Ok(_) => reasons.push(format!("vulkan:{index}: {} is no discrete GPU", adapter.name)),
-                        Err(reason) => reasons.push(format!("vulkan:{index}: {reason}")),
+                        // Macs have one GPU, which Metal calls integrated.
+                        Ok((kind, _)) if kind == Kind::Discrete || api == Api::Metal => {
+                            match Device::graphics(api, index) {
+                                Ok(device) => return device,
+                                Err(error) => reasons.push(error.to_string()),
+                            }
+                        }
+                        Ok(_) => reasons.push(format!("{id}: {} is no discrete GPU", adapter.name)),
+                        Err(reason) => reasons.push(format!("{id}: {reason}")),
                     }
                 }
-                reasons.join("; ")
             }
-            Err(reason) if vulkan::BUILT => format!("{cuda}; vulkan:0: {reason}"),
-            Err(_) => cuda,
-        };
-        Device::cpu(Some(reason))
+            Err(reason) => reasons.push(format!("{}:0: {reason}", api.id())),
+        }
+        Device::cpu(Some(reasons.join("; ")))
     }
 
     /// Opens a GPU. Also shows whether driver, compiler and card go together, which no probe can tell.
@@ -298,25 +302,30 @@ fn cuda_info(index: usize, card: CudaCard, unusable: Option<String>) -> DeviceIn
     }
 }
 
-#[cfg(feature = "vulkan")]
-fn vulkan_device(kind: Kind, index: usize) -> std::result::Result<DispatchDevice, String> {
+#[cfg(any(feature = "vulkan", feature = "metal"))]
+fn graphics_device(kind: Kind, index: usize) -> std::result::Result<DispatchDevice, String> {
     use burn_wgpu::WgpuDevice;
-    Ok(DispatchDevice::Vulkan(match kind {
+    let device = match kind {
         Kind::Discrete => WgpuDevice::DiscreteGpu(index),
         Kind::Integrated => WgpuDevice::IntegratedGpu(index),
         Kind::Virtual => WgpuDevice::VirtualGpu(index),
         Kind::Software => WgpuDevice::Cpu,
-    }))
+    };
+    #[cfg(feature = "vulkan")]
+    let device = DispatchDevice::Vulkan(device);
+    #[cfg(feature = "metal")]
+    let device = DispatchDevice::Metal(device);
+    Ok(device)
 }
 
-#[cfg(not(feature = "vulkan"))]
-fn vulkan_device(_kind: Kind, _index: usize) -> std::result::Result<DispatchDevice, String> {
-    Err("this build has no Vulkan support".into())
+#[cfg(not(any(feature = "vulkan", feature = "metal")))]
+fn graphics_device(_kind: Kind, _index: usize) -> std::result::Result<DispatchDevice, String> {
+    Err("this build has no support for it".into())
 }
 
-fn vulkan_info(index: usize, adapter: Adapter) -> DeviceInfo {
+fn graphics_info(api: Api, index: usize, adapter: Adapter) -> DeviceInfo {
     DeviceInfo {
-        id: format!("vulkan:{index}"),
+        id: format!("{}:{index}", api.id()),
         name: adapter.name,
         driver: Some(adapter.driver).filter(|driver| !driver.is_empty()),
         memory_bytes: None, // wgpu does not tell

@@ -3,20 +3,22 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::graphics::Api;
+
 /// One device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// CUDA when it is usable, else a discrete GPU through Vulkan, else the CPU; the choice is reported.
+    /// CUDA when it is usable, else a discrete GPU through Vulkan or any through Metal, else the CPU; the choice is reported.
     #[default]
     Auto,
     Cpu,
     /// Fails rather than falls back.
     Cuda(u32),
     /// Fails rather than falls back; may be a software device.
-    Vulkan(u32),
+    Graphics(Api, u32),
 }
 
-/// "auto", "cpu", "cuda", "cuda:N", "vulkan" or "vulkan:N".
+/// "auto", "cpu", "cuda", "cuda:N", "vulkan", "vulkan:N", "metal" or "metal:N".
 impl FromStr for DeviceChoice {
     type Err = String;
 
@@ -27,10 +29,13 @@ impl FromStr for DeviceChoice {
         };
         match (kind, index) {
             ("cuda", Some(index)) => Ok(DeviceChoice::Cuda(index)),
-            ("vulkan", Some(index)) => Ok(DeviceChoice::Vulkan(index)),
+            ("vulkan", Some(index)) => Ok(DeviceChoice::Graphics(Api::Vulkan, index)),
+            ("metal", Some(index)) => Ok(DeviceChoice::Graphics(Api::Metal, index)),
             _ if text == "auto" => Ok(DeviceChoice::Auto),
             _ if text == "cpu" => Ok(DeviceChoice::Cpu),
-            _ => Err(format!("{text:?}, expected auto, cpu, cuda:N, vulkan:N, or several GPUs such as cuda:0,cuda:1")),
+            _ => Err(format!(
+                "{text:?}, expected auto, cpu, cuda:N, vulkan:N, metal:N, or several GPUs such as cuda:0,cuda:1"
+            )),
         }
     }
 }
@@ -41,7 +46,7 @@ impl fmt::Display for DeviceChoice {
             DeviceChoice::Auto => f.write_str("auto"),
             DeviceChoice::Cpu => f.write_str("cpu"),
             DeviceChoice::Cuda(index) => write!(f, "cuda:{index}"),
-            DeviceChoice::Vulkan(index) => write!(f, "vulkan:{index}"),
+            DeviceChoice::Graphics(api, index) => write!(f, "{}:{index}", api.id()),
         }
     }
 }
@@ -63,7 +68,7 @@ impl FromStr for DeviceChoices {
     fn from_str(text: &str) -> Result<Self, String> {
         let choices = text.split(',').map(|one| one.trim().parse()).collect::<Result<Vec<DeviceChoice>, _>>()?;
         for (at, choice) in choices.iter().enumerate() {
-            // Burn moves nothing between CUDA and Vulkan, and several devices of Vulkan's have not been tried.
+            // Burn moves nothing between CUDA and others, and several devices of Vulkan's or Metal's have not been tried.
             if choices.len() > 1 && !matches!(choice, DeviceChoice::Cuda(_)) {
                 return Err(format!("{text:?}, but {choice} goes alone"));
             }

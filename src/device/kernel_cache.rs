@@ -39,7 +39,7 @@ pub(super) fn hand_over(hardware: &str, alike: bool) {
     imp::hand_over(folder, alike);
 }
 
-#[cfg(any(feature = "cuda", feature = "vulkan"))]
+#[cfg(any(feature = "cuda", feature = "vulkan", feature = "metal"))]
 mod imp {
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -56,7 +56,7 @@ mod imp {
     }
 }
 
-#[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+#[cfg(not(any(feature = "cuda", feature = "vulkan", feature = "metal")))]
 mod imp {
     pub fn hand_over(_folder: std::path::PathBuf, _alike: bool) {}
 }
