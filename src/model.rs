@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::network::initial_values;
 use crate::precision::ComputePrecision;
 use crate::receipt::digest::{self, Sum};
+use crate::resize::Matrices;
 use crate::weights::{self, BundleWriter, Checkpoint, Precision};
 use cpu::OnCpu;
 use gpu::Build;
@@ -202,17 +203,18 @@ pub struct Replica<'a> {
 }
 
 impl Replica<'_> {
-    /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the class of each pixel, `[b, h, w]`, and, if asked for, the
-    /// classes' probabilities, `[b, classes, h, w]`. `cancel` stops it between two layers.
-    pub fn classify(
+    /// `pixels` in `form` to the class of each pixel, `[b, h, w]`, and, if asked for, the classes' probabilities,
+    /// `[b, classes, h, w]`. `cancel` stops it between two layers.
+    pub fn classify<'a>(
         &self,
         pixels: Vec<f32>,
-        shape: [usize; 4],
+        form: impl Into<Form<'a>>,
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified> {
-        self.check(shape)?;
-        self.device.watch(|| self.network.classify(pixels, shape, probabilities, cancel))
+        let form = form.into();
+        self.check(form.shape)?;
+        self.device.watch(|| self.network.classify(pixels, form, probabilities, cancel))
     }
 
     /// `pixels`, `shape` `[b, 1 or channels, h, w]`, to the network's own output, `[b, classes, h, w]`.
@@ -221,9 +223,9 @@ impl Replica<'_> {
         self.device.watch(|| self.network.logits(pixels, shape))
     }
 
-    /// Whether the first pass of this shape is still to come on a GPU, for which it compiles and tunes kernels.
-    pub fn compiles(&self, shape: [usize; 4]) -> bool {
-        self.network.compiles(shape)
+    /// Whether the first pass of this form is still to come on a GPU, for which it compiles and tunes kernels.
+    pub fn compiles(&self, form: Form) -> bool {
+        self.network.compiles(form)
     }
 
     /// Main memory that a pass of so many `images` of `size` takes, besides what is held already.
@@ -237,6 +239,29 @@ impl Replica<'_> {
             return Err(Error::Argument(format!("input has {} channels, the model takes 1 or {expected}", shape[1])));
         }
         Ok(())
+    }
+}
+
+/// What a pass of the network begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Form<'a> {
+    /// `[b, 1 or channels, h, w]`
+    pub shape: [usize; 4],
+    /// Makes of slices of another size those that the network sees; on GPUs.
+    pub resize: Option<&'a Matrices>,
+}
+
+impl Form<'_> {
+    /// Height and width that the network sees.
+    fn size(&self) -> [usize; 2] {
+        let [_, _, height, width] = self.shape;
+        self.resize.map_or([height, width], |matrices| matrices.to)
+    }
+}
+
+impl From<[usize; 4]> for Form<'_> {
+    fn from(shape: [usize; 4]) -> Self {
+        Form { shape, resize: None }
     }
 }
 
@@ -254,7 +279,7 @@ trait Network: std::fmt::Debug + Send + Sync {
     fn classify(
         &self,
         pixels: Vec<f32>,
-        shape: [usize; 4],
+        form: Form,
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified>;
@@ -262,7 +287,7 @@ trait Network: std::fmt::Debug + Send + Sync {
     /// `[b, classes, h, w]`.
     fn logits(&self, pixels: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>>;
 
-    fn compiles(&self, shape: [usize; 4]) -> bool;
+    fn compiles(&self, form: Form) -> bool;
 
     /// Of a CPU.
     fn instructions(&self) -> Result<Option<&'static str>> {

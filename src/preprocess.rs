@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::intensity::{self, Scaling};
 use crate::orient::View;
 use crate::placement::Placement;
-use crate::resize::{Edge, Nearest, Order, Resampler};
+use crate::resize::{Edge, Matrices, Nearest, Order, Resampler};
 use crate::volume::Volume;
 
 /// Turns slices of one volume into network input and the network's output into voxels of the volume's grid.
@@ -96,7 +96,31 @@ impl Preprocessor {
     /// Fills `out`, `[channels, h, w]`, with network slice `k` and its neighbours; 0 around them. May be called from several
     /// threads at once.
     pub fn slice(&self, k: usize, out: &mut [f32]) -> Result<()> {
-        let len = self.placement.pixels();
+        self.fill(k, self.placement.pixels(), out, |pixels, out| self.prepare(&pixels, out))
+    }
+
+    /// The same before [`Preprocessor::matrices`]: `[channels, rows, columns]` of the slices' own size.
+    pub fn own_slices(&self, k: usize, out: &mut [f32]) -> Result<()> {
+        self.fill(k, self.placement.own.iter().product(), out, |pixels, out| {
+            out.copy_from_slice(&pixels);
+            Ok(())
+        })
+    }
+
+    /// What makes of slices in their own size those that the network sees, for devices that resize themselves; nothing where
+    /// both are the same.
+    pub fn matrices(&self) -> Option<Matrices> {
+        let Placement { own, canvas, offset, .. } = self.placement;
+        (own != canvas).then(|| self.input.matrices(canvas, offset))
+    }
+
+    fn fill(
+        &self,
+        k: usize,
+        len: usize,
+        out: &mut [f32],
+        put: impl Fn(Vec<f32>, &mut [f32]) -> Result<()>,
+    ) -> Result<()> {
         if out.len() != self.channels() * len {
             return Err(Error::Internal(format!(
                 "slice into {} values, expected {}",
@@ -108,7 +132,7 @@ impl Preprocessor {
             return Err(Error::Internal(format!("slice {k} of {}", self.slices())));
         }
         for (n, out) in out.chunks_exact_mut(len).enumerate() {
-            self.prepare(&self.own_slice(neighbour(k, n, self.context, self.slices()))?, out)?;
+            put(self.own_slice(neighbour(k, n, self.context, self.slices()))?, out)?;
         }
         Ok(())
     }

@@ -43,6 +43,16 @@ impl Resampler {
         Ok(Resampler { from, to, rows: axis(0), columns: axis(1) })
     }
 
+    /// What resamples slices and puts them at `offset` on a canvas of zeros.
+    pub fn matrices(&self, canvas: [usize; 2], offset: [usize; 2]) -> Matrices {
+        let axis = |axis: &Axis, a: usize| {
+            let mut matrix = vec![0.0; canvas[a] * self.from[a]];
+            axis.fill_matrix(self.from[a], &mut matrix[offset[a] * self.from[a]..]);
+            matrix
+        };
+        Matrices { from: self.from, to: canvas, rows: axis(&self.rows, 0), columns: axis(&self.columns, 1) }
+    }
+
     /// Fills `out` from `image`, both row by row. Equal sizes copy.
     pub fn apply(&self, image: &[f32], out: &mut [f32]) -> Result<()> {
         check_lengths(self.from, image.len(), self.to, out.len())?;
@@ -82,6 +92,18 @@ impl Resampler {
         }
         Ok(())
     }
+}
+
+/// The same as two products, for devices that are good at those: `rows` times a slice times `columns` transposed is the slice
+/// resampled and placed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrices {
+    pub from: [usize; 2],
+    pub to: [usize; 2],
+    /// `[to[0], from[0]]`
+    pub rows: Vec<f32>,
+    /// `[to[1], from[1]]`
+    pub columns: Vec<f32>,
 }
 
 /// Resamples labels by the nearest pixel.
@@ -165,6 +187,20 @@ impl Axis {
             }
         }
         Axis { order, taps }
+    }
+
+    /// Fills rows of `from` weights, one for each output pixel: what becomes of lines that are 1 in one place.
+    fn fill_matrix(&self, from: usize, matrix: &mut [f32]) {
+        for first in (0..from).step_by(LANES) {
+            let lanes = LANES.min(from - first);
+            let mut line = vec![[0.0; LANES]; from];
+            line[first..first + lanes].iter_mut().enumerate().for_each(|(lane, cell)| cell[lane] = 1.0);
+            self.resample(&mut line, |i, values| {
+                for (weight, &value) in matrix[i * from + first..][..lanes].iter_mut().zip(values) {
+                    *weight = value as f32;
+                }
+            });
+        }
     }
 
     /// Hands each output pixel of eight lines to `put`; `line` is used up.

@@ -4,7 +4,7 @@ mod common;
 use std::time::Instant;
 
 use safetensors::{SafeTensors, tensor::TensorView};
-use transunet::resize::{Edge, Nearest, Order, Resampler, nearest_indices};
+use transunet::resize::{Edge, Matrices, Nearest, Order, Resampler, nearest_indices};
 
 /// Of the largest magnitude in the slice.
 const TOLERANCE: f64 = 1e-6;
@@ -32,6 +32,55 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     let largest = theirs.iter().fold(1e-30, |m, x| f64::from(x.abs()).max(m));
     ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs()) / largest).fold(0.0, f64::max)
+}
+
+/// A slice between two matrices, in f64.
+fn multiplied(matrices: &Matrices, image: &[f32]) -> Vec<f32> {
+    let ([rows, columns], [height, width]) = (matrices.from, matrices.to);
+    let dot =
+        |a: &[f32], b: &mut dyn Iterator<Item = f64>| a.iter().zip(b).map(|(&a, b)| f64::from(a) * b).sum::<f64>();
+    let narrow: Vec<f64> = image
+        .chunks_exact(columns)
+        .flat_map(|row| {
+            matrices
+                .columns
+                .chunks_exact(columns)
+                .map(move |weights| dot(weights, &mut row.iter().map(|&x| f64::from(x))))
+        })
+        .collect();
+    (0..height * width)
+        .map(|at| {
+            dot(&matrices.rows[at / width * rows..][..rows], &mut (0..rows).map(|y| narrow[y * width + at % width]))
+                as f32
+        })
+        .collect()
+}
+
+/// What GPUs resize with.
+#[test]
+fn two_products_are_the_same() {
+    for (from, to, edge) in [
+        ([30, 28], [32, 48], Edge::Exact),
+        ([97, 131], [40, 131], Edge::Exact),
+        ([512, 64], [224, 1], Edge::AsScipy),
+        ([1, 2], [5, 9], Edge::Exact),
+    ] {
+        let image: Vec<f32> = (0..from[0] * from[1]).map(|n| (n as f32 * 0.7).sin() * 100.0).collect();
+        let resampler = Resampler::new(from, to, Order::Cubic, edge).unwrap();
+        let mut alone = vec![f32::NAN; to[0] * to[1]];
+        resampler.apply(&image, &mut alone).unwrap();
+        let error = difference(&multiplied(&resampler.matrices(to, [0, 0]), &image), &alone);
+        assert!(error <= TOLERANCE, "{from:?} to {to:?}: {error:e}");
+
+        let canvas = [to[0] + 7, to[1] + 4];
+        let placed = multiplied(&resampler.matrices(canvas, [3, 4]), &image);
+        for (at, value) in placed.iter().enumerate() {
+            let (y, x) = (at / canvas[1], at % canvas[1]);
+            let inside = (3..3 + to[0]).contains(&y) && x >= 4;
+            let expected = if inside { alone[(y - 3) * to[1] + x - 4] } else { 0.0 };
+            assert!((value - expected).abs() <= 1e-4, "{from:?} to {to:?} at {y}, {x}: {value}, expected {expected}");
+        }
+    }
 }
 
 #[test]

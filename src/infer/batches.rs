@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::control::{Cancel, Control, Progress, Stage};
 use crate::error::{Error, Result};
-use crate::model::{Classified, Model};
+use crate::model::{Classified, Form, Model};
 use crate::network::{Architecture, values_per_pixel};
 use crate::preprocess::Preprocessor;
 
@@ -35,7 +35,7 @@ fn gpu_batch(architecture: &Architecture, memory: Option<u64>) -> usize {
     busy.min(fit.max(1))
 }
 
-/// Slices `first..first + count` as the network sees them: `[count, channels, h, w]`.
+/// Slices `first..first + count`: `[count, channels, h, w]`, of the network's size for a CPU, of their own for a GPU.
 struct Batch {
     first: usize,
     count: usize,
@@ -52,7 +52,7 @@ pub struct Done {
 /// Runs all slices through `model`, `batch` at once; `take` gets the results in the slices' order, on this thread.
 ///
 /// The n-th batch is that of device `n % devices`, so that devices that are alike are all busy and no result waits for
-/// long. Each has its next batch read, oriented and resized while it works on the current one.
+/// long. Each has its next batch read, oriented and, for a CPU, resized while it works on the current one.
 pub fn run(
     model: &Model,
     preprocessor: &Preprocessor,
@@ -62,12 +62,14 @@ pub fn run(
     mut take: impl FnMut(Done, &mut Control) -> Result<()>,
 ) -> Result<()> {
     let slices = preprocessor.slices();
-    let shape = |count: usize| [count, preprocessor.channels(), preprocessor.size()[0], preprocessor.size()[1]];
+    let matrices = preprocessor.matrices().filter(|_| model.devices().are_gpus());
+    let source = Source { preprocessor, resized: matrices.is_none() };
+    let form = |count: usize| Form { shape: source.shape(count), resize: matrices.as_ref() };
     // Also stops what still runs when one batch has failed.
     let stop = Cancel::within(control.cancel());
     let replicas = model.replicas();
     let devices = replicas.len();
-    if model.replicas().any(|replica| replica.compiles(shape(batch.min(slices)))) {
+    if model.replicas().any(|replica| replica.compiles(form(batch.min(slices)))) {
         control.report(Progress::of(Stage::Compile, 0, 0))?;
     }
     control.report(Progress::of(Stage::Infer, 0, slices))?;
@@ -77,12 +79,12 @@ pub fn run(
         for (n, replica) in replicas.enumerate() {
             let (send, batches) = sync_channel(1);
             let firsts = (n * batch..slices).step_by(devices * batch);
-            threads.push(scope.spawn(move || read(preprocessor, firsts, batch, &send)));
+            threads.push(scope.spawn(move || source.read(firsts, batch, &send)));
             let (send, receive) = sync_channel(0);
             let stop = &stop;
             threads.push(scope.spawn(move || {
                 classify(&batches, &send, |pixels, count| {
-                    replica.classify(pixels, shape(count), probabilities, Some(stop))
+                    replica.classify(pixels, form(count), probabilities, Some(stop))
                 });
             }));
             results.push(receive);
@@ -101,26 +103,39 @@ pub fn run(
     })
 }
 
-/// Prepares the batches that begin at `firsts`, the slices of each on all cores; stops at the first failure and when nobody
-/// listens any more.
-fn read(
-    preprocessor: &Preprocessor,
-    firsts: impl Iterator<Item = usize>,
-    batch: usize,
-    send: &SyncSender<Result<Batch>>,
-) {
-    let slice_len = preprocessor.channels() * preprocessor.size().iter().product::<usize>();
-    for first in firsts {
-        let count = batch.min(preprocessor.slices() - first);
-        let mut pixels = vec![0.0; count * slice_len];
-        let read = pixels
-            .par_chunks_exact_mut(slice_len)
-            .enumerate()
-            .try_for_each(|(n, slice)| preprocessor.slice(first + n, slice))
-            .map(|()| Batch { first, count, pixels });
-        let failed = read.is_err();
-        if send.send(read).is_err() || failed {
-            return;
+/// Where batches come from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    preprocessor: &'a Preprocessor,
+    /// Whether slices are brought to the network's size here.
+    resized: bool,
+}
+
+impl Source<'_> {
+    fn shape(&self, count: usize) -> [usize; 4] {
+        let [height, width] = if self.resized { self.preprocessor.size() } else { self.preprocessor.placement().own };
+        [count, self.preprocessor.channels(), height, width]
+    }
+
+    /// Prepares the batches that begin at `firsts`, the slices of each on all cores; stops at the first failure and when
+    /// nobody listens any more.
+    fn read(&self, firsts: impl Iterator<Item = usize>, batch: usize, send: &SyncSender<Result<Batch>>) {
+        let slice_len = self.shape(1).iter().product();
+        for first in firsts {
+            let count = batch.min(self.preprocessor.slices() - first);
+            let mut pixels = vec![0.0; count * slice_len];
+            let read = pixels
+                .par_chunks_exact_mut(slice_len)
+                .enumerate()
+                .try_for_each(|(n, slice)| match self.resized {
+                    true => self.preprocessor.slice(first + n, slice),
+                    false => self.preprocessor.own_slices(first + n, slice),
+                })
+                .map(|()| Batch { first, count, pixels });
+            let failed = read.is_err();
+            if send.send(read).is_err() || failed {
+                return;
+            }
         }
     }
 }

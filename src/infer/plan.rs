@@ -31,26 +31,30 @@ pub fn peak_bytes(
     let (architecture, isa) = (&config.architecture, Isa::fastest());
     let held = volume.voxels().map_or(0, |voxels| 4 * voxels.len() as u64);
     let weights = engine::weight_bytes(architecture, isa);
-    let pass = engine::pass_bytes(architecture, isa, batch, canvas(config, volume)?);
+    let size = placement(config, volume)?.canvas;
+    let pass = engine::pass_bytes(architecture, isa, batch, size);
     // Packing leaves holes about the size of a part of the weights.
     let model = weights + weights / 16 + pass;
-    Ok(PROCESS + THREAD * threads as u64 + held + model + beside_bytes(config, volume, batch, probabilities, threads)?)
+    let beside = beside_bytes(config, volume, size, batch, probabilities, threads)?;
+    Ok(PROCESS + THREAD * threads as u64 + held + model + beside)
 }
 
-/// Bytes beside weights and maps.
+/// Bytes beside weights and maps; `prepared` is the size of the slices that the network is given.
 fn beside_bytes(
     config: &ModelConfig,
     volume: &Volume,
+    prepared: [usize; 2],
     batch: usize,
     probabilities: bool,
     threads: usize,
 ) -> Result<u64> {
-    let [height, width] = canvas(config, volume)?;
-    let plane = (height * width) as u64;
+    let pixels = |[height, width]: [usize; 2]| (height * width) as u64;
+    let plane = pixels(placement(config, volume)?.canvas);
     let classes = if probabilities { config.architecture.classes as u64 } else { 0 };
     let slices = framed(&config.input, volume.geometry())?.slices() as u64;
     let under_way = (BATCHES * batch as u64).min(slices);
-    let batches = under_way * plane * (4 * (2 * config.input.context as u64 + 1) + 1 + 4 * classes);
+    let input = 4 * pixels(prepared) * (2 * config.input.context as u64 + 1);
+    let batches = under_way * (input + plane * (1 + 4 * classes));
     let voxels = volume.geometry().len() as u64;
     // Where the network's slices lie across, all voxels and labels are at hand.
     let across = if View::slices_read_first(&config.input, volume)? > 0 { 5 * voxels } else { 0 };
@@ -60,8 +64,8 @@ fn beside_bytes(
     Ok(batches + across + threads as u64 * own + voxels / 32)
 }
 
-fn canvas(config: &ModelConfig, volume: &Volume) -> Result<[usize; 2]> {
-    Ok(Placement::new(config, &framed(&config.input, volume.geometry())?)?.canvas)
+fn placement(config: &ModelConfig, volume: &Volume) -> Result<Placement> {
+    Placement::new(config, &framed(&config.input, volume.geometry())?)
 }
 
 /// As many slices at once as fit into the memory there is, at most `batch`. [`crate::Error::OutOfMemory`] where not even one
@@ -75,12 +79,14 @@ pub fn fitting(model: &Model, volume: &Volume, batch: usize, probabilities: bool
 
 fn fitting_into(room: Room, model: &Model, volume: &Volume, batch: usize, probabilities: bool) -> Result<usize> {
     let config = model.config();
-    let size = canvas(config, volume)?;
+    let Placement { own, canvas: size, .. } = placement(config, volume)?;
+    // GPUs resize by themselves.
+    let prepared = if model.devices().are_gpus() { own } else { size };
     let batch = batch.min(framed(&config.input, volume.geometry())?.slices());
     let mut fitting = batch;
     loop {
         let passes: u64 = model.replicas().map(|replica| replica.pass_bytes(fitting, size)).sum();
-        let needed = passes + beside_bytes(config, volume, fitting, probabilities, current_num_threads())?;
+        let needed = passes + beside_bytes(config, volume, prepared, fitting, probabilities, current_num_threads())?;
         if needed <= room.bytes {
             if fitting < batch {
                 log::warn!("{fitting} slices at once instead of {batch}, for more do not fit into {}", room.bound);
@@ -115,7 +121,7 @@ mod tests {
         let fit = |bytes| fitting_into(Room { bytes, bound: "the test" }, &model, &volume, 32, false);
         let needed = |batch| {
             let passes: u64 = model.replicas().map(|replica| replica.pass_bytes(batch, [64, 64])).sum();
-            passes + beside_bytes(model.config(), &volume, batch, false, current_num_threads()).unwrap()
+            passes + beside_bytes(model.config(), &volume, [64, 64], batch, false, current_num_threads()).unwrap()
         };
         assert_eq!(fit(1 << 40).unwrap(), 32);
         assert_eq!(fit(needed(32)).unwrap(), 32);

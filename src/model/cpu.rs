@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{Classified, Network};
+use super::{Classified, Form, Network};
 use crate::control::Cancel;
 use crate::engine::{Engine, pass_bytes, weight_bytes};
 use crate::error::{Error, Result};
@@ -134,10 +134,13 @@ impl Network for OnCpu {
     fn classify(
         &self,
         pixels: Vec<f32>,
-        shape: [usize; 4],
+        Form { shape, resize }: Form,
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified> {
+        if resize.is_some() {
+            return Err(Error::Internal("a CPU gets slices of the network's size".into()));
+        }
         let [images, _, height, width] = shape;
         let (plane, classes) = (height * width, self.architecture.classes);
         let mut labels = vec![0; images * plane];
@@ -166,7 +169,7 @@ impl Network for OnCpu {
         Ok(out)
     }
 
-    fn compiles(&self, _shape: [usize; 4]) -> bool {
+    fn compiles(&self, _form: Form) -> bool {
         false
     }
 

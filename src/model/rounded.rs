@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cpu::Origin;
 use super::gpu::Build;
-use super::{Classified, Network};
+use super::{Classified, Form, Network};
 use crate::control::Cancel;
 use crate::device::Device;
 use crate::error::Result;
@@ -41,15 +41,15 @@ impl Network for Rounded {
     fn classify(
         &self,
         pixels: Vec<f32>,
-        shape: [usize; 4],
+        form: Form,
         probabilities: bool,
         cancel: Option<&Cancel>,
     ) -> Result<Classified> {
-        self.network.classify(pixels, shape, probabilities, cancel)
+        self.network.classify(pixels, form, probabilities, cancel)
     }
 
-    fn compiles(&self, shape: [usize; 4]) -> bool {
-        self.network.compiles(shape)
+    fn compiles(&self, form: Form) -> bool {
+        self.network.compiles(form)
     }
 
     fn pass_bytes(&self, images: usize, size: [usize; 2]) -> u64 {
@@ -86,7 +86,7 @@ mod tests {
         let shape = [2, 1, 64, 64];
         let (mut sums, mut rounded_sums) = (digest::Weights::default(), digest::Weights::default());
         let exact = OnCpu::load(architecture.clone(), open(), false, &mut sums).unwrap();
-        let exact = exact.classify(pixels.clone(), shape, true, None).unwrap();
+        let exact = exact.classify(pixels.clone(), shape.into(), true, None).unwrap();
         for (precision, allowed) in [(Bf16, 0.05), (F16, 0.005)] {
             let (origin, network) = Origin::of_file(open(), &architecture, false, &mut rounded_sums, |read| {
                 let device = DispatchDevice::Flex(Default::default());
@@ -95,7 +95,7 @@ mod tests {
             .unwrap();
             assert_eq!(rounded_sums.finish(), sums.finish(), "the hash is of the weights before they are rounded");
             let rounded = Rounded { network, architecture: architecture.clone(), origin };
-            let found = rounded.classify(pixels.clone(), shape, true, Some(&Cancel::default())).unwrap();
+            let found = rounded.classify(pixels.clone(), shape.into(), true, Some(&Cancel::default())).unwrap();
             let equal = found.labels.iter().zip(&exact.labels).filter(|(a, b)| a == b).count();
             assert!(equal * 100 > 99 * exact.labels.len(), "{precision}: {equal} of {} labels", exact.labels.len());
             let shares = found.probabilities.unwrap().into_iter().zip(exact.probabilities.as_ref().unwrap());
