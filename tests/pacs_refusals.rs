@@ -176,6 +176,10 @@ fn what_peers_answer_to_results() {
     const SEG: &[&str] = &[uids::SEGMENTATION_STORAGE];
     fails(&fake::dimse(SEG, 0xA700, "quota"), &["refused: out of resources (A700): quota"]);
     fails(&fake::dimse(&[uids::VERIFICATION], 0, ""), &["does not take a segmentation (SEG)"]);
+    // A peer that has no room at first, and one that never has.
+    let told = bench.run(&["send", &seg, "--to", &fake::crowded(2, SEG)]);
+    assert!(told.contains("stored"), "{told}");
+    fails(&fake::crowded(usize::MAX, SEG), &["the association was rejected"]);
     // A web server where a DICOM peer was expected.
     fails(&fake::blunt(b"HTTP/1.1 400 Bad Request\r\n\r\n"), &["the connection failed"]);
     // A peer that knows implicit VR only, and has something to say.

@@ -106,10 +106,25 @@ pub fn silent() -> String {
 
 /// A DIMSE peer that takes `classes` and gives each command that it gets, one for each association, `status` and a comment.
 pub fn dimse(classes: &'static [&'static str], status: u16, comment: &'static str) -> String {
+    turning_away(0, classes, status, comment)
+}
+
+/// A DIMSE peer that has no room for the first `times` associations.
+pub fn crowded(times: usize, classes: &'static [&'static str]) -> String {
+    turning_away(times, classes, 0, "")
+}
+
+fn turning_away(times: usize, classes: &'static [&'static str], status: u16, comment: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
-        for stream in listener.incoming() {
+        for (n, stream) in listener.incoming().enumerate() {
+            if n < times {
+                let mut stream = stream.unwrap();
+                // PS3.8 9.3.4: for the moment, by the presentation's provider, local limit exceeded.
+                let _ = stream.read(&mut [0; 1 << 16]).and_then(|_| stream.write_all(&[3, 0, 0, 0, 0, 4, 0, 2, 3, 2]));
+                continue;
+            }
             let mut options = ServerAssociationOptions::new().accept_any().ae_title("FAKE");
             for class in classes {
                 options = options.with_abstract_syntax(*class);

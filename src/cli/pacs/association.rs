@@ -14,7 +14,8 @@ use dicom::transfer_syntax::TransferSyntaxRegistry;
 use dicom::transfer_syntax::entries::IMPLICIT_VR_LITTLE_ENDIAN;
 use dicom_ul::association::{Association as _, ClientAssociation, ClientAssociationOptions, Error as UpperLayer};
 use dicom_ul::pdu::{
-    AbortRQSource, AssociationRJServiceUserReason as User, AssociationRJSource, PDataValue, PDataValueType, Pdu,
+    AbortRQSource, AssociationRJResult, AssociationRJServiceUserReason as User, AssociationRJSource, PDataValue,
+    PDataValueType, Pdu,
 };
 
 use super::address::Dimse;
@@ -29,6 +30,10 @@ const HEADERS: u32 = 12;
 const LONGEST_COMMAND: usize = 1 << 20;
 /// PS3.7 E.1: no data set follows the command.
 const NO_DATA_SET: u16 = 0x0101;
+
+/// How often, and how long apart, a peer is asked once more that has no room for an association at the moment.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is proposed: an abstract syntax and transfer syntaxes, of which the peer takes one.
 pub struct Proposal<'a> {
@@ -69,21 +74,32 @@ impl<'a> Association<'a> {
         roles: &[&str],
         line: &'a Line,
     ) -> Result<Option<Self>> {
-        let mut options = ClientAssociationOptions::new()
-            .calling_ae_title(calling)
-            .called_ae_title(peer.title.as_str())
-            .max_pdu_length(UNIT)
-            .connection_timeout(patience)
-            .read_timeout(patience)
-            .write_timeout(patience);
-        for proposal in proposals {
-            options = options.with_presentation_context(proposal.class, proposal.syntaxes.to_vec());
-        }
-        for class in roles {
-            options = options.with_role_selection(*class, false, true);
-        }
+        let establish = || {
+            let mut options = ClientAssociationOptions::new()
+                .calling_ae_title(calling)
+                .called_ae_title(peer.title.as_str())
+                .max_pdu_length(UNIT)
+                .connection_timeout(patience)
+                .read_timeout(patience)
+                .write_timeout(patience);
+            for proposal in proposals {
+                options = options.with_presentation_context(proposal.class, proposal.syntaxes.to_vec());
+            }
+            for class in roles {
+                options = options.with_role_selection(*class, false, true);
+            }
+            options.establish((peer.host.as_str(), peer.port))
+        };
         line.check()?;
-        let mut inner = match options.establish((peer.host.as_str(), peer.port)) {
+        let mut established = establish();
+        for _ in 1..TRIES {
+            match &established {
+                Err(error) if for_the_moment(error) => line.pause(PAUSE)?,
+                _ => break,
+            }
+            established = establish();
+        }
+        let mut inner = match established {
             Err(UpperLayer::NoAcceptedPresentationContexts { .. }) => return Ok(None),
             established => established.map_err(|error| not_opened(&error))?,
         };
@@ -255,6 +271,11 @@ impl Write for Bounded {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether the peer would have the association at another time (PS3.8 9.3.4).
+fn for_the_moment(error: &UpperLayer) -> bool {
+    matches!(error, UpperLayer::Rejected { association_rj, .. } if association_rj.result == AssociationRJResult::Transient)
 }
 
 fn not_opened(error: &UpperLayer) -> Trouble {

@@ -43,6 +43,16 @@ impl Line {
         if self.0.stop.load(Ordering::Acquire) { Err(Trouble::Cancelled) } else { Ok(()) }
     }
 
+    /// Waits; the peer need show no sign of life meanwhile.
+    pub fn pause(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.alive()?;
+            thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
     /// `total` 0: unknown.
     pub fn tell(&self, done: u64, total: u64) -> Result<()> {
         self.0.total.store(total, Ordering::Relaxed);
