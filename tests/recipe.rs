@@ -1,12 +1,14 @@
 //! What a step of training is made of: loss, update rules, rates, dropout, averages, and what a recipe may say.
 
+#[path = "common/backend.rs"]
+mod backend;
 mod common;
 #[path = "common/discs.rs"]
 mod discs;
 
+use backend::{Learning as B, Plain};
 use burn::tensor::{Tensor, TensorData};
 use transunet::control::Control;
-use transunet::device::{Cpu, Device, DeviceChoice, Devices};
 use transunet::loader::Batch;
 use transunet::network::{Architecture, Pass, initial_values};
 use transunet::random;
@@ -17,8 +19,6 @@ use transunet::train::optimizer::{Average, Optimizer, from_vec, to_vec};
 use transunet::train::pass::TrainingPass;
 use transunet::train::settings::{LossSettings, OptimizerSettings, Preset, Recipe, Schedule};
 use transunet::train::student::{Student, graph_turn};
-
-type B = burn_autodiff::Autodiff<Cpu>;
 
 const SIDE: usize = 32;
 
@@ -52,11 +52,9 @@ fn learner(recipe: &Recipe) -> Box<dyn Learner> {
     learner_on(1, recipe)
 }
 
-/// The CPU several times stands in for several GPUs.
 fn learner_on(devices: usize, recipe: &Recipe) -> Box<dyn Learner> {
-    let cpus = (0..devices).map(|_| Device::open(DeviceChoice::Cpu).unwrap()).collect();
-    begin(&Devices::new(cpus).unwrap(), &architecture(), recipe, |name, shape| Ok(initial_values(3, name, shape)))
-        .unwrap()
+    let read = |name: &str, shape: &[usize]| Ok(initial_values(3, name, shape));
+    begin(&backend::several(devices), &architecture(), recipe, read).unwrap()
 }
 
 /// Images of noise, each with a stripe of every class.
@@ -128,7 +126,7 @@ fn one_hot(labels: &[u8], classes: usize, pixels: usize) -> Vec<f64> {
 
 fn tensor(values: &[f64], shape: [usize; 4]) -> Tensor<B, 4> {
     let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
-    Tensor::from_data(TensorData::new(values, shape), &Default::default())
+    Tensor::from_data(TensorData::new(values, shape), &backend::learning())
 }
 
 /// Each pass has its own dropout and statistics wherever it is made; only sums in another order differ.
@@ -260,7 +258,7 @@ fn heads_on_the_stages_learn() {
 /// The numbers are those of torch.optim.AdamW 2.15 in double precision, with and without weight decay.
 #[test]
 fn adamw_agrees_with_pytorch() {
-    let device = Default::default();
+    let device = backend::learning();
     let start = [0.5f32, -1.25, 2.0];
     let fill = |_: &str, shape: &[usize]| -> transunet::Result<Vec<f32>> {
         Ok(start.into_iter().cycle().take(shape.iter().product()).collect())
@@ -274,7 +272,7 @@ fn adamw_agrees_with_pytorch() {
         let gradients = names.iter().map(|&name| {
             let count = values[name].dims()[0];
             let gradient = gradient.into_iter().cycle().take(count).collect();
-            (name.to_owned(), from_vec::<Cpu>(gradient, &device))
+            (name.to_owned(), from_vec::<Plain>(gradient, &backend::plain()))
         });
         student = optimizer.update(student, gradients.collect(), rate);
     }
@@ -343,8 +341,8 @@ fn twenty_four_are_four_times_six() {
 
 #[test]
 fn dropout_is_a_function_of_seed_and_pass() {
-    let device = Default::default();
-    let ones = || Tensor::<Cpu, 2>::ones([100, 100], &device);
+    let device = backend::plain();
+    let ones = || Tensor::<Plain, 2>::ones([100, 100], &device);
     let draw = |seed: u64, number: u64| {
         let mut pass = TrainingPass { seed, number, dropout: 0.25, ..TrainingPass::plain() };
         [pass.drop_values(ones()), pass.drop_values(ones())].map(|x| x.into_data().into_vec::<f32>().unwrap())
@@ -357,7 +355,7 @@ fn dropout_is_a_function_of_seed_and_pass() {
 
     // The last of four blocks drops its branch for whole images, four times as often as the first.
     let dropped = |index: usize| {
-        let mut pass = TrainingPass::<Cpu> { drop_path: 0.4, ..TrainingPass::plain() };
+        let mut pass = TrainingPass::<Plain> { drop_path: 0.4, ..TrainingPass::plain() };
         let branch = pass.drop_branch(Tensor::ones([4000, 2, 3], &device), index, 4);
         let values = branch.into_data().into_vec::<f32>().unwrap();
         assert!(values.chunks_exact(6).all(|image| image.iter().all(|x| x == &image[0])), "parts of an image");
@@ -372,11 +370,11 @@ fn dropout_is_a_function_of_seed_and_pass() {
 
 #[test]
 fn the_average_follows_the_weights() {
-    let device = Default::default();
-    let value = |x: f32| std::collections::BTreeMap::from([("w".to_owned(), from_vec::<Cpu>(vec![x], &device))]);
+    let device = backend::plain();
+    let value = |x: f32| std::collections::BTreeMap::from([("w".to_owned(), from_vec::<Plain>(vec![x], &device))]);
     let mut average = Average::new(0.9, value(0.0));
     average.update(value(1.0), 1);
-    let now = |average: &Average<Cpu>| to_vec(average.values["w"].clone())[0];
+    let now = |average: &Average<Plain>| to_vec(average.values["w"].clone())[0];
     assert!((now(&average) - 9.0 / 11.0).abs() < 1e-6, "the start is soon forgotten: {}", now(&average));
     average.update(value(2.0), 1000);
     assert!((now(&average) - (0.9 * 9.0 / 11.0 + 0.2)).abs() < 1e-6, "{}", now(&average));
@@ -406,7 +404,7 @@ fn frozen_parts_stay() {
 #[test]
 fn compat_follows_the_2021_recipe() {
     let set = discs::Set::new();
-    let device = Devices::cpu();
+    let device = backend::devices();
     let resolved = |more: &str| {
         let path = set.config("out", more);
         TrainConfig::read(&path).unwrap().resolve(&set.at(""), &device, &mut Control::none())

@@ -1,5 +1,7 @@
 //! One training step and four, against the original's numbers: loss, gradients, weights, running statistics.
 
+#[path = "common/backend.rs"]
+mod backend;
 mod common;
 #[path = "common/name_weights.rs"]
 mod name_weights;
@@ -8,20 +10,15 @@ mod tensors;
 
 use std::path::Path;
 
+use backend::{Learning as B, learning as device};
 use burn::tensor::{Tensor, TensorData};
 use serde_json::Value;
-use transunet::device::Cpu;
-type B = burn_autodiff::Autodiff<Cpu>;
 use transunet::kernels::simd::Isa;
 use transunet::train::loss::{Loss, Target};
 use transunet::train::optimizer::{self, Optimizer, to_vec};
 use transunet::train::pass::TrainingPass;
 use transunet::train::settings::{LossSettings, OptimizerSettings, Schedule};
 use transunet::train::student::{NETWORK, Student, graph_turn};
-
-fn device() -> burn::tensor::Device<B> {
-    Default::default()
-}
 
 fn plain() -> LossSettings {
     LossSettings { deep_supervision: false, ..LossSettings::default() }

@@ -1,5 +1,7 @@
 //! Whole training runs on a small made-up data set: what they write, how they stop, that nothing is lost.
 
+#[path = "common/backend.rs"]
+mod backend;
 mod common;
 #[path = "common/discs.rs"]
 mod discs;
@@ -10,7 +12,6 @@ use std::time::Duration;
 
 use discs::{Set, case, write};
 use transunet::control::{Control, Flow, Stage};
-use transunet::device::Devices;
 use transunet::model::Model;
 use transunet::network::initial_values;
 use transunet::train::checkpoint;
@@ -30,7 +31,7 @@ trait Runs {
 impl Runs for Set {
     fn train(&self, config: &Path, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_transunet"));
-        command.arg("train").arg(config).args(["--device", "cpu"]).args(more);
+        command.arg("train").arg(config).args(["--device", backend::ID]).args(more);
         command
     }
 
@@ -75,7 +76,7 @@ fn a_run_leaves_a_model_and_its_figures() {
     for name in names {
         assert!(out.join(name).metadata().unwrap().len() > 0, "{name}");
     }
-    let device = Devices::cpu();
+    let device = backend::devices();
     let model = Model::load(&device, &out.join("model.safetensors")).unwrap();
     let card = model.config().provenance.clone().unwrap().training.unwrap();
     assert_eq!((card.training_cases, card.validation_cases, card.validation.len()), (4, 2, 2));
@@ -157,7 +158,7 @@ fn a_stop_file_stops_it_with_a_model() {
     }
     std::fs::write(set.at("out/stop"), "").unwrap();
     assert!(child.wait().unwrap().success());
-    let device = Devices::cpu();
+    let device = backend::devices();
     Model::load(&device, &set.at("out/model.safetensors")).unwrap();
 }
 
@@ -194,7 +195,7 @@ fn ctrl_c_ends_it_with_a_model_and_it_goes_on() {
     for _ in 0..2 {
         let text = interrupted();
         assert!(text.contains("Stopped after") && text.contains("of 100000 steps"), "{text}");
-        let device = Devices::cpu();
+        let device = backend::devices();
         Model::load(&device, &set.at("out/model.safetensors")).unwrap();
         let report = std::fs::read_to_string(set.at("out/report.html")).unwrap();
         assert!(report.contains("stopped before its end"));
@@ -209,7 +210,7 @@ fn stopped_within_a_validation_it_makes_it_again() {
     let set = Set::new();
     let train = |output: &str, resume: bool, stop_at: Option<u64>| {
         let config = TrainConfig::read(&set.config(output, "")).unwrap();
-        let device = Devices::cpu();
+        let device = backend::devices();
         let plan = config.resolve(&set.at(""), &device, &mut Control::none()).unwrap();
         let mut steps = 0;
         let mut control = Control::none().on_progress(|event| {
@@ -236,7 +237,7 @@ fn stopped_within_a_validation_it_makes_it_again() {
 
     // Stopped while the finished model is scored: the model is there, and says that it has no scores.
     let model = |output: &str| {
-        let device = Devices::cpu();
+        let device = backend::devices();
         let model = Model::load(&device, &set.at(output).join("model.safetensors")).unwrap();
         model.config().provenance.clone().unwrap().training.unwrap().validation.len()
     };
@@ -267,7 +268,7 @@ impl Witness for Seen {
 fn the_saved_model_is_the_one_that_validated_best() {
     let set = Set::new();
     for (output, more) in [("learned", "average: 0\n"), ("averaged", "average: 0.5\n")] {
-        let device = Devices::cpu();
+        let device = backend::devices();
         let config = TrainConfig::read(&set.config(output, more)).unwrap();
         let plan = config.resolve(&set.at(""), &device, &mut Control::none()).unwrap();
         let mut seen = Seen::default();
@@ -288,7 +289,7 @@ fn a_case_that_is_lost_on_the_way_is_named_and_nothing_else_is_lost() {
         (0..6).find(|n| settings.split("validation:").next().unwrap().contains(&format!("- case_{n}\n"))).unwrap();
     let [file, aside] = [format!("data/imagesTr/case_{lost}.nii.gz"), "aside".into()].map(|name| set.at(&name));
     // Taken away once all cases have been looked at and a step is made.
-    let device = Devices::cpu();
+    let device = backend::devices();
     let plan = TrainConfig::read(&config).unwrap().resolve(&set.at(""), &device, &mut Control::none()).unwrap();
     let mut control = Control::none().on_progress(|event| {
         if event.stage == Stage::Train && event.done == 1 {
@@ -352,7 +353,7 @@ fn ignored_voxels_are_not_scored() {
         truth[..500].fill(9);
         write(&set.at(&format!("data/labelsTr/case_{n}.nii.gz")), truth);
     }
-    let device = Devices::cpu();
+    let device = backend::devices();
     let config = TrainConfig::read(&set.config("out", "loss: { ignore: 9 }\n")).unwrap();
     let plan = config.resolve(&set.at(""), &device, &mut Control::none()).unwrap();
     // A model that finds label 1 everywhere.

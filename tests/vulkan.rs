@@ -1,10 +1,10 @@
-//! The network on the GPU's kernels, which run here on the CPU, through Mesa's software Vulkan: against the CPU's own.
-//!
-//! The driver is a folder that `scripts/mesa` made and `TRANSUNET_MESA` names. A process takes its drivers from the
-//! environment that it starts with, so one test runs this program again, with that driver and the tests marked `ignore`.
+//! The network on the GPU's kernels, which run here on the CPU, through Mesa's software Vulkan, against the CPU's own:
+//! `scripts/mesa target/mesa cargo test --release --no-default-features --features vulkan --test vulkan`.
 
-#![cfg(all(feature = "vulkan", target_os = "linux"))]
+#![cfg(all(feature = "vulkan", not(feature = "cuda")))]
 
+#[path = "common/backend.rs"]
+mod backend;
 mod common;
 #[path = "common/discs.rs"]
 mod discs;
@@ -13,19 +13,19 @@ mod name_weights;
 #[path = "common/operations.rs"]
 mod operations;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+use backend::devices;
 use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
-use burn_dispatch::{Dispatch, DispatchDevice};
+use burn_dispatch::Dispatch;
 use burn_flex::Flex;
-use burn_wgpu::WgpuDevice;
 use discs::Set;
 use transunet::Error;
 use transunet::config::ModelConfig;
 use transunet::control::Control;
+use transunet::device::graphics::Api;
 use transunet::device::{Device, DeviceChoice, DeviceChoices, Devices};
 use transunet::formats::{read_labels, read_volume};
 use transunet::infer::{SegmentOptions, segment};
@@ -37,28 +37,6 @@ use transunet::train::config::TrainConfig;
 use transunet::train::learner::{State, Step, begin, resume};
 use transunet::train::run::run;
 use transunet::train::settings::{LossSettings, OptimizerSettings, Preset, Recipe, Schedule};
-
-#[test]
-fn the_software_driver() {
-    let Some(folder) = std::env::var_os("TRANSUNET_MESA").map(PathBuf::from) else {
-        return common::skipped("the_software_driver", "TRANSUNET_MESA (a folder of scripts/mesa)");
-    };
-    let tests = std::env::current_exe().unwrap();
-    let caches = tempfile::tempdir().unwrap();
-    let output = common::run(
-        Command::new(tests)
-            .args(["--ignored", "--test-threads=1"])
-            .env("VK_DRIVER_FILES", folder.join("icd.json"))
-            .env("LD_LIBRARY_PATH", folder.join("lib"))
-            .env("XDG_CACHE_HOME", caches.path())
-            // Nearly all of the time goes into LLVM's work on the kernels of matrix products; on short vectors it is a third.
-            .env("LP_NATIVE_VECTOR_WIDTH", "128"),
-    );
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    let kept = std::fs::read_dir(caches.path().join("transunet/kernels")).unwrap();
-    let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert!(matches!(&kept[..], [one] if one.starts_with("llvmpipe")), "compiled kernels are kept: {kept:?}");
-}
 
 /// What a machine without a driver for Vulkan says, and that it goes on.
 #[test]
@@ -73,21 +51,16 @@ fn no_driver() {
     assert!(text.contains("vulkan:0") && text.contains("cannot be used: Vulkan shows no device"), "{text}");
 }
 
-fn vulkan() -> Devices {
-    Devices::open(&"vulkan:0".parse().unwrap()).unwrap()
-}
-
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn it_is_listed_and_opened_when_asked_for() {
     let list = Device::list();
     let device = list.iter().find(|device| device.id == "vulkan:0").unwrap();
     assert!(device.name.contains("llvmpipe") && device.unusable.is_none(), "{device:?}");
     assert!(device.driver.as_ref().unwrap().contains("Mesa"), "{device:?}");
-    assert!(vulkan().are_gpus());
+    assert!(devices().are_gpus());
     let several = "vulkan:0,cuda:0".parse::<DeviceChoices>().unwrap_err();
     assert!(several.contains("vulkan:0 goes alone"), "{several}");
-    let refused = Device::open(DeviceChoice::Vulkan(7)).unwrap_err().to_string();
+    let refused = Device::open(DeviceChoice::Graphics(Api::Vulkan, 7)).unwrap_err().to_string();
     assert!(refused.contains("vulkan:7: there are 1 devices, counted from 0"), "{refused}");
     let chosen = Device::open(DeviceChoice::Auto).unwrap();
     let reason = chosen.fallback().unwrap_or_default();
@@ -95,16 +68,14 @@ fn it_is_listed_and_opened_when_asked_for() {
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn operations_are_the_cpus() {
-    let device = DispatchDevice::autodiff(DispatchDevice::Vulkan(WgpuDevice::Cpu));
+    let device = backend::learning();
     operations::check::<Dispatch, Autodiff<Flex>>(&operations::all(), &device, &Default::default(), 1e-4);
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn a_device_that_fails_is_an_error_from_then_on() {
-    let devices = vulkan();
+    let devices = devices();
     let model = |devices: &Devices| Model::untrained(devices, ModelConfig::undescribed(hybrid()), 3).unwrap();
     let one = model(&devices);
     let logits = |model: &Model| model.first().logits(vec![0.5; 32 * 32], [1, 1, 32, 32]);
@@ -118,7 +89,7 @@ fn a_device_that_fails_is_an_error_from_then_on() {
         let text = said.to_string();
         assert!(matches!(said, Error::DeviceLost(_)) && text.contains("the device went away"), "{text}");
     }
-    logits(&model(&vulkan())).unwrap();
+    logits(&model(&backend::devices())).unwrap();
 }
 
 /// Two updates of a parameter, and the norm that clips gradients.
@@ -133,15 +104,13 @@ fn updates<B: Kernels>(device: &B::Device) -> Vec<f32> {
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn updates_are_the_cpus() {
-    let tried = updates::<Dispatch>(&DispatchDevice::Vulkan(WgpuDevice::Cpu));
+    let tried = updates::<Dispatch>(&backend::plain());
     let right = updates::<Flex>(&Default::default());
     assert!(tried.iter().zip(&right).all(|(a, b)| (a - b).abs() < 1e-5), "{tried:?} {right:?}");
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn logits_are_the_cpus() {
     let shape = [2, 1, 64, 64];
     let pixels: Vec<f32> = (0..2 * 64 * 64).map(|n| (n as f32 * 0.37).sin()).collect();
@@ -150,7 +119,7 @@ fn logits_are_the_cpus() {
             let read = |name: &str, shape: &[usize]| Ok(name_weights::values(1, 24, name, shape));
             Model::with_values(device, ModelConfig::undescribed(of.clone()), read).unwrap()
         };
-        let models = [model(&vulkan()), model(&Devices::cpu())];
+        let models = [model(&devices()), model(&Devices::cpu())];
         let [tried, right] = models.each_ref().map(|model| model.first().logits(pixels.clone(), shape).unwrap());
         assert!(models[0].first().logits(pixels.clone(), shape).unwrap() == tried, "a second pass gives other bits");
         assert_eq!(models[0].sha256().unwrap(), models[1].sha256().unwrap());
@@ -215,7 +184,7 @@ fn training_is_the_cpus(of: &Architecture, optimizer: OptimizerSettings, class_w
         drop_path: 0.2,
         ..Preset::Tiny.recipe()
     };
-    let (steps, tried) = learned(&vulkan(), of, &recipe);
+    let (steps, tried) = learned(&devices(), of, &recipe);
     let (expected, right) = learned(&Devices::cpu(), of, &recipe);
     for (step, expected) in steps.iter().zip(&expected) {
         let near = |a: f64, b: f64| (a - b).abs() <= 1e-4 * b.abs();
@@ -237,25 +206,22 @@ fn training_is_the_cpus(of: &Architecture, optimizer: OptimizerSettings, class_w
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn training_a_hybrid_with_sgd_is_the_cpus() {
     let sgd = OptimizerSettings::Sgd { rate: 0.1, momentum: 0.9, weight_decay: 1e-4 };
     training_is_the_cpus(&hybrid(), sgd, Some(vec![0.5, 2.0, 1.0]));
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn training_a_transformer_with_adamw_is_the_cpus() {
     let of = Architecture { stem: None, skips: 0, ..hybrid() };
     training_is_the_cpus(&of, Preset::Tiny.recipe().optimizer, None);
 }
 
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn segmenting_is_the_cpus() {
     let set = Set::new();
     let volume = Arc::new(read_volume(&set.at("data/imagesTr/case_0.nii.gz")).unwrap());
-    let [tried, right] = [vulkan(), Devices::cpu()].map(|device| {
+    let [tried, right] = [devices(), Devices::cpu()].map(|device| {
         let model = Model::untrained(&device, ModelConfig::undescribed(hybrid()), 3).unwrap();
         segment(&model, &volume, &SegmentOptions::default(), &mut Control::none()).unwrap().to_vec().unwrap()
     });
@@ -266,14 +232,13 @@ fn segmenting_is_the_cpus() {
 
 /// A whole run with a validation, then the command with what it left.
 #[test]
-#[ignore = "for a process that the_software_driver starts"]
 fn a_run_leaves_a_model_that_the_command_uses() {
     let set = Set::new();
     let config = set.config("out", "accumulate: 2\n");
     let text = std::fs::read_to_string(&config).unwrap();
     let text = text.replace("steps: 12\nbatch: 4\nvalidations: 3", "steps: 2\nbatch: 2\nvalidations: 1");
     std::fs::write(&config, text).unwrap();
-    let device = vulkan();
+    let device = devices();
     let plan = TrainConfig::read(&config).unwrap().resolve(&set.at(""), &device, &mut Control::none()).unwrap();
     let outcome = run(&plan, &device, false, &mut (), &mut Control::none()).unwrap();
     assert!(!outcome.stopped && outcome.steps == 2 && outcome.best.is_some(), "{outcome:?}");
@@ -282,9 +247,13 @@ fn a_run_leaves_a_model_that_the_command_uses() {
     let [tried, right] = ["vulkan:0", "cpu"].map(|device| {
         let output = set.at(&format!("{device}.nii"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_transunet"));
+        command.env("XDG_CACHE_HOME", set.at("cache"));
         command.arg("segment").arg(&image).args(["--device", device, "--model"]).arg(&outcome.bundle);
         common::run(command.arg("--output").arg(&output));
         read_labels(&output).unwrap().voxels
     });
     assert!(tried == right, "the labels differ");
+    let kept = std::fs::read_dir(set.at("cache/transunet/kernels")).unwrap();
+    let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(matches!(&kept[..], [one] if one.starts_with("llvmpipe")), "compiled kernels are kept: {kept:?}");
 }

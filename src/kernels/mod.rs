@@ -192,14 +192,14 @@ pub trait Kernels: Backend {
         let of_classes = Tensor::<Self, 1>::from_data(TensorData::new(of_classes, [classes]), &device);
         let log_p = log_softmax(logits.cast(DType::F32), 1);
         let likelihood = by_class(log_p.clone() * shares.clone()) * of_classes.clone();
-        let cross_entropy = likelihood.sum() / -weights.total.max(1e-12);
+        let cross_entropy = likelihood.sum_dim(0) / -weights.total.max(1e-12);
         let p = match valid {
             Some(valid) => log_p.exp() * valid,
             None => log_p.exp(),
         };
         let shared = by_class(p.clone() * shares.clone()) * 2.0 + weights.smooth;
         let own = by_class(p.square()) + by_class(shares.square()) + weights.smooth;
-        let dice = ((-(shared / own) + 1.0) * of_classes).sum() / classes as f64;
+        let dice = ((-(shared / own) + 1.0) * of_classes).sum_dim(0) / classes as f64;
         let total = cross_entropy.clone() * weights.cross_entropy + dice.clone() * weights.dice;
         [total, cross_entropy.detach(), dice.detach()]
     }
@@ -224,13 +224,24 @@ pub trait Kernels: Backend {
         if tensors.is_empty() {
             return 0.0;
         }
-        let squares = tensors.into_iter().map(|x| x.square().sum()).collect();
+        let squares = tensors.into_iter().map(|x| summed(x.square())).collect();
         Tensor::cat(squares, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
     }
 }
 
 /// Share of each class in each pixel, `[b, c, h, w]`, and of each pixel that counts, `[b, 1, h, w]` where not all do.
 pub type Shares = (Arc<Vec<f32>>, Option<Arc<Vec<f32>>>);
+
+/// The sum `[1]`, in the same order each time: Burn's own adds up on GPUs in the order in which threads end.
+fn summed<B: Backend>(x: Tensor<B, 1>) -> Tensor<B, 1> {
+    const PARTS: usize = 1024;
+    match x.dims() {
+        [count] if count.is_multiple_of(PARTS) => {
+            x.reshape([PARTS, count / PARTS]).sum_dim(1).reshape([PARTS]).sum_dim(0)
+        }
+        _ => x.sum_dim(0),
+    }
+}
 
 /// `(x - mean) / sqrt(variance + epsilon)` over the last dimension, biased variance.
 fn standardize<B: Backend>(x: Tensor<B, 3>, epsilon: f64) -> Tensor<B, 3> {
