@@ -307,3 +307,75 @@ fn a_limit_that_is_too_small_is_an_error_and_no_abort() {
         assert!(text.contains("the run needs about") && text.contains("ulimit -v"), "{megabytes} MiB: {text}");
     }
 }
+
+/// A control group of this process's own, of version 1 or 2; gone with it.
+#[cfg(target_os = "linux")]
+struct Group {
+    folder: PathBuf,
+    limit: &'static str,
+}
+
+#[cfg(target_os = "linux")]
+impl Group {
+    fn new() -> std::io::Result<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let paths = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let memory = paths.clone().find(|(kinds, _)| kinds.split(',').any(|kind| kind == "memory"));
+        let (root, path, limit) = match memory {
+            Some((_, path)) => ("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"),
+            None => ("/sys/fs/cgroup", paths.clone().next().map_or("/", |(_, path)| path), "memory.max"),
+        };
+        let name = format!("transunet-test-{}", std::process::id());
+        let group = Group { folder: Path::new(root).join(path.trim_start_matches('/')).join(name), limit };
+        fs::create_dir(&group.folder)?;
+        group.set(1 << 30)?;
+        Ok(group)
+    }
+
+    fn set(&self, bytes: u64) -> std::io::Result<()> {
+        fs::write(self.folder.join(self.limit), bytes.to_string())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// The same within a real control group, whose processes are killed when they take more.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_control_group_that_is_too_small_is_an_error_and_no_kill() {
+    let group = match Group::new() {
+        Ok(group) => group,
+        // Also in CI: a container may not make groups.
+        Err(error) => return println!("SKIPPED a_control_group_that_is_too_small: no group can be made here: {error}"),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let series = folder.path().join("series");
+    fs::create_dir(&series).unwrap();
+    Phantom { size: [224, 224, 4], ..Phantom::default() }.write(&series);
+    let model = untrained(folder.path(), "base-224", Architecture::r50_vit_b16(224, 9));
+    let (mut refused, mut succeeded) = (0, 0);
+    for megabytes in [40, 100, 300, 500, 560, 600, 640, 680, 720, 800] {
+        group.set(megabytes << 20).unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group.folder.join("cgroup.procs"));
+        command.arg(env!("CARGO_BIN_EXE_transunet")).arg("segment").arg(&series);
+        command.args(["--device", "cpu", "--threads", "2", "--batch", "4", "--model"]).arg(&model);
+        let output = command.arg("--output").arg(folder.path().join("s.nii.gz")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        println!("{megabytes} MiB: {} {text}", output.status);
+        match output.status.code() {
+            Some(0) => succeeded += 1,
+            Some(1) => {
+                assert!(text.contains("the memory limit of the control group leaves"), "{megabytes} MiB: {text}");
+                refused += 1;
+            }
+            _ => panic!("{megabytes} MiB: {} {text}", output.status),
+        }
+    }
+    assert!(refused > 0 && succeeded > 0);
+}
