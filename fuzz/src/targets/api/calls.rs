@@ -383,18 +383,21 @@ fn labelmap_write_dicom_seg(session: &mut Session, choices: &mut Choices) {
 
 fn labelmap_write_picture(session: &mut Session, choices: &mut Choices) {
     let (labelmap, path) = (session.labelmap(choices), choices.one_of(&session.files.outputs));
+    // Those of the usual size would take most of the time.
+    let any_size = choices.once_in(16);
     let options = transunet_picture_options {
-        struct_size: 0,
+        struct_size: size_of::<transunet_picture_options>(),
         window_low: if choices.once_in(2) { choices.length() } else { 0.0 },
         window_high: if choices.once_in(2) { choices.length() } else { 0.0 },
         opacity: if choices.once_in(2) { choices.length() } else { 0.0 },
-        slices: choices.number(),
-        tile: choices.number(),
+        slices: if any_size { choices.number() } else { 2 },
+        tile: if any_size { choices.number() } else { 16 },
     };
-    let options = choices.sized(options);
+    let record = choices.sized(options);
+    let options = if any_size { pointer(&record) } else { &raw const options };
     session.controlled(choices, false, |choices, control| {
         status("transunet_labelmap_write_picture", &MEASURING, choices, |error| unsafe {
-            transunet_labelmap_write_picture(labelmap, path, pointer(&options), control, error)
+            transunet_labelmap_write_picture(labelmap, path, options, control, error)
         })
     });
 }
