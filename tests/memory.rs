@@ -335,6 +335,14 @@ impl Group {
     fn set(&self, bytes: u64) -> std::io::Result<()> {
         fs::write(self.folder.join(self.limit), bytes.to_string())
     }
+
+    /// `transunet` in this group.
+    fn command(&self) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(self.folder.join("cgroup.procs"));
+        command.arg(env!("CARGO_BIN_EXE_transunet"));
+        command
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -359,11 +367,10 @@ fn a_control_group_that_is_too_small_is_an_error_and_no_kill() {
     Phantom { size: [224, 224, 4], ..Phantom::default() }.write(&series);
     let model = untrained(folder.path(), "base-224", Architecture::r50_vit_b16(224, 9));
     let (mut refused, mut succeeded) = (0, 0);
-    for megabytes in [40, 100, 300, 500, 560, 600, 640, 680, 720, 800] {
+    for megabytes in [40, 300, 500, 520, 560, 600, 640, 800] {
         group.set(megabytes << 20).unwrap();
-        let mut command = Command::new("bash");
-        command.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group.folder.join("cgroup.procs"));
-        command.arg(env!("CARGO_BIN_EXE_transunet")).arg("segment").arg(&series);
+        let mut command = group.command();
+        command.arg("segment").arg(&series);
         command.args(["--device", "cpu", "--threads", "2", "--batch", "4", "--model"]).arg(&model);
         let output = command.arg("--output").arg(folder.path().join("s.nii.gz")).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -378,4 +385,17 @@ fn a_control_group_that_is_too_small_is_an_error_and_no_kill() {
         }
     }
     assert!(refused > 0 && succeeded > 0);
+
+    let patients = Patients::new();
+    let train = |output: &str, more: &str, megabytes: u64| {
+        group.set(megabytes << 20).unwrap();
+        let mut command = group.command();
+        command.args(["train", "--device", "cpu", "--threads", "2", "--quiet"]);
+        let output = command.arg(patients.config(output, 2.8, more)).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = train("limited", "preset: small\nbatch: 32\n", 400);
+    assert!(code == Some(1) && text.contains("the run needs about"), "{code:?} {text}");
+    let (code, text) = train("fitting", "preset: small\n", 400);
+    assert!(code == Some(0), "{code:?} {text}");
 }

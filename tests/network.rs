@@ -164,7 +164,10 @@ fn full_size_agrees() {
 
 #[test]
 fn any_height_width_and_channels() {
-    for (height, width, channels) in [(17, 33, 1), (64, 80, 3), (100, 47, 3), (16, 16, 1)] {
+    let sizes = [(17, 33, 1), (100, 47, 3), (64, 80, 3), (16, 16, 1)];
+    // On a GPU's software driver each takes half a minute.
+    let tried = if backend::ID == "cpu" { sizes.len() } else { 2 };
+    for (height, width, channels) in sizes.into_iter().take(tried) {
         let network = named(&tiny_r50(), 1, 4);
         let logits = network.forward(Tensor::ones([2, channels, height, width], &device()));
         assert_eq!(logits.dims(), [2, 4, height, width]);

@@ -140,7 +140,9 @@ fn odd_volumes_get_a_sheet() {
             let name = "a very long name of a structure that nobody would write on a sheet, é, 肝";
             let labels = (1..=labels).map(|v| Label { name: name.into(), ..Label::numbered(v) }).collect();
             let map = Labelmap::new(Arc::new(volume), voxels, labels, algorithm()).unwrap();
-            for style in [Style::default(), Style { slices: 0, tile: 0, opacity: 9.0, window: Some([1.0, 1.0]) }] {
+            let extremes = Style { slices: 2, tile: 16, window: Some([-f32::MAX, f32::MAX]), ..Style::default() };
+            let nothing = Style { slices: 0, tile: 0, opacity: 9.0, window: Some([1.0, 1.0]) };
+            for style in [Style::default(), extremes, nothing] {
                 write_contact_sheet(&map, &path, &style).unwrap();
                 let (width, height, _) = decode(&path);
                 assert!((500..6000).contains(&width) && height < 6000, "{size:?}: {width} x {height}");

@@ -243,17 +243,31 @@ fn a_run_leaves_a_model_that_the_command_uses() {
     let outcome = run(&plan, &device, false, &mut (), &mut Control::none()).unwrap();
     assert!(!outcome.stopped && outcome.steps == 2 && outcome.best.is_some(), "{outcome:?}");
 
-    let image = set.at("data/imagesTr/case_0.nii.gz");
-    let [tried, right] = ["vulkan:0", "cpu"].map(|device| {
+    let segmented = |device: &str, caches: &str| {
         let output = set.at(&format!("{device}.nii"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_transunet"));
-        command.env("XDG_CACHE_HOME", set.at("cache"));
-        command.arg("segment").arg(&image).args(["--device", device, "--model"]).arg(&outcome.bundle);
-        common::run(command.arg("--output").arg(&output));
-        read_labels(&output).unwrap().voxels
-    });
+        command.env("XDG_CACHE_HOME", set.at(caches)).arg("segment").arg(set.at("data/imagesTr/case_0.nii.gz"));
+        command.args(["--device", device, "--model"]).arg(&outcome.bundle).arg("--output").arg(&output);
+        let said = common::run(&mut command).stderr;
+        (read_labels(&output).unwrap().voxels, String::from_utf8_lossy(&said).into_owned())
+    };
+    let (right, _) = segmented("cpu", "caches");
+    let (tried, _) = segmented("vulkan:0", "caches");
     assert!(tried == right, "the labels differ");
-    let kept = std::fs::read_dir(set.at("cache/transunet/kernels")).unwrap();
+    let kernels = set.at("caches/transunet/kernels");
+    let kept = std::fs::read_dir(&kernels).unwrap();
     let kept: Vec<String> = kept.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(matches!(&kept[..], [one] if one.starts_with("llvmpipe")), "compiled kernels are kept: {kept:?}");
+
+    // Files that are no kernels, and a folder that cannot be made.
+    for file in walkdir::WalkDir::new(&kernels).into_iter().map(Result::unwrap) {
+        if file.file_type().is_file() {
+            std::fs::write(file.path(), [0xA5; 5000]).unwrap();
+        }
+    }
+    let (tried, _) = segmented("vulkan:0", "caches");
+    assert!(tried == right, "the labels differ");
+    std::fs::write(set.at("file"), "").unwrap();
+    let (tried, said) = segmented("vulkan:0", "file");
+    assert!(tried == right && said.contains("kernels are not kept"), "{said}");
 }

@@ -6,6 +6,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 
+/// What must be free: the kernels of a whole training take some MB.
+const ROOM: u64 = 64 << 20;
+
 /// The folder that was asked for.
 static WISH: OnceLock<PathBuf> = OnceLock::new();
 
@@ -33,10 +36,34 @@ pub(super) fn hand_over(hardware: &str, alike: bool) {
         return;
     }
     let word: String = hardware.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-    // CubeCL goes on without a folder that it cannot write.
-    let folder = kernel_cache().unwrap_or_else(|| "/dev/null/transunet".into()).join(word);
-    log::info!("kernels are kept in {}", folder.display());
+    let folder = kernel_cache().map(|folder| folder.join(word)).filter(|folder| match check(folder) {
+        Ok(()) => true,
+        Err(reason) => {
+            log::warn!("kernels are not kept and will be compiled again: {}: {reason}", folder.display());
+            false
+        }
+    });
+    if let Some(folder) = &folder {
+        log::info!("kernels are kept in {}", folder.display());
+    }
     imp::hand_over(folder, alike);
+}
+
+/// Makes the folder, and sees that files can be written into it: CubeCL 0.10 panics where compiled kernels cannot be.
+fn check(folder: &Path) -> std::result::Result<(), String> {
+    fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder)).map_err(|error| error.to_string())?;
+    match space(folder) {
+        Some(bytes) if bytes < ROOM => Err(format!("{} MiB are free, expected {}", bytes >> 20, ROOM >> 20)),
+        _ => Ok(()),
+    }
+}
+
+/// Free bytes for this user, where the system says.
+fn space(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    #[cfg(not(unix))]
+    return None;
 }
 
 #[cfg(any(feature = "cuda", feature = "vulkan", feature = "metal"))]
@@ -48,15 +75,31 @@ mod imp {
     use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
 
     /// Leaves out what CubeCL would read by itself: files in the working folder, and variables.
-    pub fn hand_over(folder: PathBuf, alike: bool) {
+    pub fn hand_over(folder: Option<PathBuf>, alike: bool) {
         let mut config = CubeClRuntimeConfig::default();
-        config.compilation.cache = alike.then(|| CacheConfig::File(folder.clone()));
-        config.autotune.cache = CacheConfig::File(folder);
+        config.compilation.cache = folder.clone().filter(|_| alike).map(CacheConfig::File);
+        // What tuning found CubeCL always keeps, unless it cannot.
+        config.autotune.cache = CacheConfig::File(folder.unwrap_or_else(|| "/dev/null/transunet".into()));
         CubeClRuntimeConfig::storage().lock().get_or_insert_with(|| Arc::new(config));
     }
 }
 
 #[cfg(not(any(feature = "cuda", feature = "vulkan", feature = "metal")))]
 mod imp {
-    pub fn hand_over(_folder: std::path::PathBuf, _alike: bool) {}
+    pub fn hand_over(_folder: Option<std::path::PathBuf>, _alike: bool) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_used_that_can_be_written() {
+        let root = tempfile::tempdir().unwrap();
+        check(&root.path().join("some/where")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(check(&root.path().join("file/card")).unwrap_err().contains("Not a directory"));
+        assert!(check(Path::new("/dev/null/transunet")).is_err());
+        assert!(space(root.path()).is_some_and(|bytes| bytes > 0));
+    }
 }

@@ -18,7 +18,7 @@ use crate::kernels::simd::maps::{Map, interleave, taps};
 use crate::kernels::simd::product::{Activation, Left, Packed, Windows, multiply, pitch};
 use crate::network::{Architecture, PATCH};
 
-pub use plan::{pass_bytes, thread_bytes, weight_bytes};
+pub use plan::{loaded_bytes, pass_bytes, thread_bytes};
 
 use arena::{Arena, Run};
 use decoder::Decoder;

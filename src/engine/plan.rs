@@ -60,7 +60,7 @@ fn convolutions(of: &Architecture, isa: Isa) -> Vec<Convolution> {
 }
 
 /// Bytes of the packed weights.
-pub fn weight_bytes(of: &Architecture, isa: Isa) -> u64 {
+fn weight_bytes(of: &Architecture, isa: Isa) -> u64 {
     let matrix = |rows: usize, columns: usize| rows * columns.next_multiple_of(isa.lanes());
     let (root, patch) = match &of.stem {
         Some(stem) => (49 * matrix(of.channels, stem.width), 16 * stem.width),
@@ -72,6 +72,12 @@ pub fn weight_bytes(of: &Architecture, isa: Isa) -> u64 {
     let positions = of.grid().iter().product::<usize>() * of.hidden;
     let others = convolutions(of, isa).iter().map(|convolution| convolution.weights(isa)).sum::<usize>();
     4 * (root + matrix(patch, of.hidden) + of.layers * layer + positions + others) as u64
+}
+
+/// The same with the holes that packing leaves, about the size of a part of the weights: what loading takes.
+pub fn loaded_bytes(of: &Architecture, isa: Isa) -> u64 {
+    let packed = weight_bytes(of, isa);
+    packed + packed / 16
 }
 
 /// Bytes of transformed tiles that a thread ends up with: each time it needs more than before it takes new memory, and what it

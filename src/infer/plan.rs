@@ -30,11 +30,9 @@ pub fn peak_bytes(
 ) -> Result<u64> {
     let (architecture, isa) = (&config.architecture, Isa::fastest());
     let held = volume.voxels().map_or(0, |voxels| 4 * voxels.len() as u64);
-    let weights = engine::weight_bytes(architecture, isa);
     let size = placement(config, volume)?.canvas;
     let pass = engine::pass_bytes(architecture, isa, batch, size);
-    // Packing leaves holes about the size of a part of the weights.
-    let model = weights + weights / 16 + pass;
+    let model = engine::loaded_bytes(architecture, isa) + pass;
     let beside = beside_bytes(config, volume, size, batch, probabilities, threads)?;
     Ok(PROCESS + THREAD * threads as u64 + held + model + beside)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Classified, Form, Network};
 use crate::control::Cancel;
-use crate::engine::{Engine, pass_bytes, weight_bytes};
+use crate::engine::{Engine, loaded_bytes, pass_bytes};
 use crate::error::{Error, Result};
 use crate::kernels::simd::Isa;
 use crate::kernels::simd::maps::Map;
@@ -79,7 +79,7 @@ impl Origin {
 
 /// Refuses weights that do not fit into the memory there is.
 fn check_room(architecture: &Architecture) -> Result<()> {
-    let bytes = weight_bytes(architecture, Isa::fastest());
+    let bytes = loaded_bytes(architecture, Isa::fastest());
     memory::check("loading the model", bytes, "free some memory, raise the limit or take a smaller model")
 }
 
@@ -182,7 +182,7 @@ impl Network for OnCpu {
         let maps = pass_bytes(architecture, isa, images, size);
         match self.engine.get() {
             Some(engine) => maps.saturating_sub(engine.kept_bytes()),
-            None => maps + weight_bytes(architecture, isa),
+            None => maps + loaded_bytes(architecture, isa),
         }
     }
 

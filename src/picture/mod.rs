@@ -158,15 +158,17 @@ fn percentiles(images: &[Vec<f32>]) -> [f32; 2] {
 
 fn caption(canvas: &mut Canvas, labelmap: &Labelmap, modality: Option<&str>, [low, high]: [f32; 2], width: usize) {
     let shown = format!("{} {} to {}", modality.unwrap_or("window"), brief(low), brief(high));
+    let shown = shortened(&shown, width);
     let right = text_width(&shown);
     canvas.text(MARGIN + width - right, MARGIN, &shown, FAINT);
     let name = shortened(&labelmap.algorithm().name, width.saturating_sub(right + MARGIN));
     canvas.text(MARGIN, MARGIN, &name, INK);
 }
 
-/// Three significant figures where there are decimals.
+/// Three significant figures where there are decimals or many digits.
 fn brief(value: f32) -> String {
     let decimals = match value.abs() {
+        1e6.. => return format!("{value:.2e}"),
         0.0 | 100.0.. => 0,
         10.0.. => 1,
         1.0.. => 2,
@@ -310,5 +312,16 @@ impl<'a> Legend<'a> {
         if let Some(note) = &self.note {
             canvas.text(MARGIN, top + self.entries.len().div_ceil(self.columns(width)) * LINE, note, FAINT);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_short() {
+        let shown = [0.0, -1000.0, 0.12345, 12.0, f32::MAX, -f32::MAX, f32::INFINITY].map(brief);
+        assert_eq!(shown, ["0", "-1000", "0.1235", "12", "3.40e38", "-3.40e38", "inf"]);
     }
 }

@@ -132,7 +132,7 @@ fn validation_bytes(architecture: &Architecture, data: &Data) -> u64 {
     let isa = Isa::fastest();
     let pass = engine::pass_bytes(architecture, isa, 1, architecture.image_size);
     let threads = current_num_threads() as u64 * engine::thread_bytes(architecture, isa);
-    weight_bytes(architecture) + engine::weight_bytes(architecture, isa) + pass + threads + 7 * data.largest
+    weight_bytes(architecture) + engine::loaded_bytes(architecture, isa) + pass + threads + 7 * data.largest
 }
 
 /// About what a step takes on a GPU, rather too much; validations and checkpoints take main memory.
