@@ -60,7 +60,8 @@ fn four_steps_of_the_original_recipe_agree() {
     let Some(folder) = common::golden("training steps", "train_r50") else { return };
     // Values that should cancel lie at the edge of ReLUs. Products that are rounded once leave a rest there, and gradients
     // that flow or do not; without them all agrees to 2e-7.
-    for passed_over in 0..Isa::available().len() {
+    let sets = if backend::ID == "cpu" { Isa::available().len() } else { 1 };
+    for passed_over in 0..sets {
         Isa::pass_over(passed_over);
         four_steps(&folder, if Isa::fastest().name() == "portable" { 1e-4 } else { 1e-3 });
     }
